@@ -1,0 +1,78 @@
+"""What happened in a run, as data: scores with n and interval, and what the page needs to show them.
+
+A record is plain JSON. It never holds forgotten samples; ``panels`` may, and are written to their own file only
+when the user asks for the pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+Better = Literal["higher", "lower", "oracle"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number that is never alone. ``low`` and ``high`` bound a 95 % interval; ``n`` counts what was averaged.
+
+    ``better``: "higher", "lower", or "oracle" when the best value is the retrained model's.
+    """
+
+    value: float
+    n: int
+    low: float = math.nan
+    high: float = math.nan
+    better: Better = "higher"
+
+    def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.value:.2f} (n={self.n})"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}] (n={self.n})"
+
+
+Scores = dict[str, Score]
+"""Metric name -> score of one model. Names: mi, mi_auc, r_forget, r_forget_shared, r_forget_private, r_test,
+r_retain, r_retain_shared, r_retain_private."""
+
+
+@dataclass
+class Record:
+    """One run. ``scores`` maps a stage (before, after, oracle) to its scores."""
+
+    spec: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Scores] = field(default_factory=dict)
+    summary: dict[str, float] = field(default_factory=dict)  # avg_g, m_eff, m_rel, m_loc, delta_*
+    cost: dict[str, float] = field(default_factory=dict)  # seconds, seconds_mvi, peak_memory_mb, ...
+    requested: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    rejected: list[dict[str, str]] = field(default_factory=list)  # {"id", "reason"}
+    generator: dict[str, float] = field(default_factory=dict)  # how close R is to X, private leak rate, ...
+    environment: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        return json.dumps(_plain(asdict(self)), indent=1, sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        raw = json.loads(text)
+        raw["scores"] = {
+            stage: {name: Score(**{k: math.nan if v is None else v for k, v in one.items()}) for name, one in scores.items()}
+            for stage, scores in raw["scores"].items()
+        }
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in raw.items() if k in known})
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: write null, read it back as NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value

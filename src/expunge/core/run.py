@@ -1,0 +1,76 @@
+"""A run under way: its seed, its log, its progress. Methods see this and nothing else of the outside."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Progress(Protocol):
+    """Where a loop says how far it is; the command line draws it as a bar with the time left."""
+
+    def start(self, what: str, total: int) -> None: ...
+
+    def advance(self, steps: int = 1) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, what: str, total: int) -> None:
+        pass
+
+    def advance(self, steps: int = 1) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+@dataclass
+class Run:
+    """What a method may know about its surroundings.
+
+    ``seed`` drives every random choice. ``log`` appends one line of named numbers to ``log.jsonl``. ``folder`` is
+    the staging folder, or None for a run in memory. ``seconds`` collects named durations. ``facts`` collects named numbers for the
+    record's ``generator`` part; ``keep`` holds what panels want to show (anchors), in memory only.
+    """
+
+    seed: int = 0
+    folder: Path | None = None
+    progress: Progress = field(default_factory=Silent)
+    terms: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, float] = field(default_factory=dict)
+    keep: dict[str, Any] = field(default_factory=dict)
+
+    def log(self, **numbers: Any) -> None:
+        self.terms.append(numbers)
+        if self.folder is not None:
+            with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(numbers) + "\n")
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the wall-clock seconds of a block to ``seconds[name]``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    @contextmanager
+    def stage(self, what: str, total: int) -> Iterator[None]:
+        """A progress bar around a loop of ``total`` steps; call ``progress.advance`` inside."""
+        self.progress.start(what, total)
+        try:
+            yield
+        finally:
+            self.progress.finish()

@@ -1,0 +1,204 @@
+"""The few types everything else is made of.
+
+``Example`` is one item before any tokenizer. ``Corpus`` is a data set cut into its splits, ``Splits`` is
+what a method is given. ``Backbone`` is the waist: methods and tasks ask it for roles and capabilities, never
+for module names. Tensor shapes use B (batch), N (tokens), d (width), D (projection width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor, nn
+
+Kind = Literal["shared", "private"]
+Batch = dict[str, Any]
+
+
+@runtime_checkable
+class Picture(Protocol):
+    """A picture that is opened only when somebody looks at it."""
+
+    @property
+    def key(self) -> str:
+        """Identity of the content: equal keys mean the same picture."""
+        ...
+
+    def open(self, pixels: int) -> Image.Image:
+        """The picture as RGB, ``pixels`` x ``pixels``. Raises ``DataError`` when it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image-text pair.
+
+    ``group`` is the person, artist or concept that a deletion request names. ``source`` is the population the
+    example was drawn from (people, scenes, ...): audits compare like with like. ``kind`` says whether the text
+    can be read off the picture (``shared``) or was told (``private``). ``meaning`` is what the text states and
+    ``facts`` what is true of the picture, as canonical keys: the text describes any picture whose facts include
+    its meaning, which is how ties between identical descriptions are counted fairly.
+    """
+
+    id: str
+    image: Picture
+    text: str
+    group: str | None = None
+    source: str = ""
+    kind: Kind | None = None
+    meaning: frozenset[str] = frozenset()
+    facts: frozenset[str] = frozenset()
+    question: str | None = None
+    choices: tuple[str, ...] = ()
+    answer: str | None = None
+    label: str | None = None
+    origin: str = ""
+    """Where it was read from, as ``file:line``, for errors."""
+
+    def described_by(self, other: Example) -> bool:
+        """Whether the text of ``other`` is true of this picture."""
+        return other.meaning <= self.facts
+
+
+@dataclass(frozen=True)
+class Splits:
+    """All that a method is given: what to forget, what to keep, and held-out examples never trained on."""
+
+    forget: tuple[Example, ...]
+    retain: tuple[Example, ...]
+    holdout: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A data set: ``train`` made the original model; ``validation`` and ``test`` never trained anything.
+
+    ``pretrain`` is public material for the zoo's recipes, empty for a user's own data.
+    """
+
+    name: str
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...] = ()
+    test: tuple[Example, ...] = ()
+    pretrain: tuple[Example, ...] = ()
+    licence: str = ""
+    fingerprint: str = ""
+
+    def split(self, who: Iterable[str]) -> Splits:
+        """Cut ``train`` into forget and retain. ``who`` holds groups or example ids; unknown ones raise KeyError."""
+        wanted = set(who)
+        forget = tuple(e for e in self.train if e.group in wanted or e.id in wanted)
+        found = {e.group for e in forget} | {e.id for e in forget}
+        if missing := sorted(wanted - found):
+            raise KeyError(f"not in the training data of {self.name}: {', '.join(missing)}")
+        chosen = {e.id for e in forget}
+        retain = tuple(e for e in self.train if e.id not in chosen)
+        return Splits(forget, retain, self.validation)
+
+
+# ---------------------------------------------------------------------------------------------- models
+
+
+class Encoded(NamedTuple):
+    """One side of a batch of pairs, encoded on its own."""
+
+    feature: Tensor  # [B, D] unit norm, projected CLS
+    tokens: Tensor  # [B, N, d] last hidden state of the encoder, CLS first
+    mask: Tensor  # [B, N] 1 where there is a token
+
+
+class Fused(NamedTuple):
+    """Pairs after the multimodal encoder."""
+
+    states: Tensor  # [B, N, d] last hidden state on the text's positions; [:, 0] is the fused CLS
+    logits: Tensor  # [B, 2] index 1 = match
+
+
+Tap = Callable[["Tensor"], "Tensor"]
+"""A function applied to a hidden tensor inside ``fuse``; see ``Matches.fuse`` for the sites."""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Facts about a model that code may branch on, instead of sniffing names."""
+
+    name: str
+    pixels: int
+    max_text_tokens: int
+    feature_width: int = 0
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """The waist between models and everything else."""
+
+    @property
+    def traits(self) -> Traits: ...
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Tensors for ``loss`` and the encoders: pixels, input_ids, attention_mask, groups (int ids), ..."""
+        ...
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The task loss per example, [B], in nats. Changes no buffer of the model."""
+        ...
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Modules by role: vision, text, fusion, head, projector, ..."""
+        ...
+
+    def save_pretrained(self, folder: str) -> None: ...
+
+    def clone(self) -> Backbone:
+        """An independent deep copy."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Backbone, Protocol):
+    """Image and text features in one space."""
+
+    @property
+    def temperature(self) -> Tensor: ...
+
+    def encode_images(self, batch: Batch) -> Encoded: ...
+
+    def encode_texts(self, batch: Batch) -> Encoded: ...
+
+
+@runtime_checkable
+class Matches(Embeds, Protocol):
+    """Scores image-text pairs with a fused encoder."""
+
+    def prepare_images(self, images: Encoded) -> Any:
+        """What the fused encoder needs of the images, computed once per image; index it with ``prepared[i]``."""
+        ...
+
+    def fuse(self, images: Encoded | Any, texts: Encoded, taps: Mapping[str, Tap] | None = None) -> Fused:
+        """Fuse pair k = (image k, text k). ``images`` is encoded or prepared.
+
+        ``taps`` may name: ``fused_in`` (states entering the last fusion layer), ``image_in`` (image tokens that
+        the last fusion layer attends to), ``text_tokens`` (text states entering the first fusion layer),
+        ``xattn_out`` (output of every cross-attention branch).
+        """
+        ...
+
+
+class Method(Protocol):
+    """A frozen dataclass whose fields are its hyper-parameters, with one member."""
+
+    def unlearn(self, model: Any, splits: Splits, run: Any) -> Any: ...
+
+
+def batches(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
+    """Consecutive chunks of at most ``size``."""
+    for start in range(0, len(examples), size):
+        yield examples[start : start + size]
