@@ -1,0 +1,182 @@
+"""Every picture and every text of an evaluation encoded once, and pairs of them fused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from expunge.core.run import Run
+from expunge.core.types import Embeds, Encoded, Example, Matches, batches
+from expunge.tasks.gallery import digest
+
+Precision = Literal["float32", "model"]
+
+PREPARED_BYTES = 2**27
+"""How much of the prepared images one step may hold: the released 384 px model needs 21 MB for a single image."""
+
+
+@dataclass(frozen=True)
+class _Blank:
+    """Stands in for the picture where only the text of an example is wanted: collate would draw it again."""
+
+    key: str = "blank"
+
+    def open(self, pixels: int) -> Image.Image:
+        return Image.new("RGB", (pixels, pixels))
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """Both sides of I pictures and T texts, by digest in sorted order; texts padded to the longest."""
+
+    pictures: tuple[str, ...]
+    texts: tuple[str, ...]
+    images: Encoded
+    words: Encoded
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.pictures)}
+
+    @cached_property
+    def columns(self) -> dict[str, int]:
+        return {name: j for j, name in enumerate(self.texts)}
+
+    def pairs(self, examples: Iterable[Example]) -> Tensor:
+        """[n, 2] picture row and text column of each example. Raises KeyError for what was not encoded."""
+        found = [(self.rows[digest(e.image.key)], self.columns[digest(e.text)]) for e in examples]
+        return torch.tensor(found, dtype=torch.long).reshape(-1, 2)
+
+
+@contextmanager
+def judging(model: Embeds, precision: Precision = "float32") -> Iterator[None]:
+    """Evaluation mode, no gradients and no autocast; the training flag of every module comes back afterwards.
+
+    Raises ``TypeError`` when weights are not float32 and ``precision`` is not "model": at half precision logits
+    near each other tie or swap, so recalls of such a model are only comparable among themselves.
+    """
+    odd = {p.dtype for p in model.module.parameters() if p.is_floating_point() and p.dtype != torch.float32}
+    if odd and precision != "model":
+        raise TypeError(f"weights in {', '.join(map(str, odd))}: convert to float32 or pass precision='model'")
+    training = [(m, m.training) for m in model.module.modules()]
+    model.module.eval()
+    device = next((p.device.type for p in model.module.parameters()), "cpu")
+    try:
+        with torch.no_grad(), torch.autocast(device, enabled=False):
+            yield
+    finally:
+        for module, flag in training:
+            module.training = flag
+
+
+def encode(
+    model: Embeds, examples: Iterable[Example], run: Run | None = None, *, batch: int = 64, precision: Precision = "float32"
+) -> Encodings:
+    """Encode each distinct picture and each distinct text once. Raises what ``judging`` and ``collate`` raise."""
+    examples = tuple(examples)
+    run = run or Run()
+    pictures = {digest(e.image.key): e for e in examples}
+    texts = {digest(e.text): replace(e, image=_Blank()) for e in examples}
+    # Texts of like length share a batch, or one long caption would pad all the others.
+    by_length = sorted(texts, key=lambda name: (len(texts[name].text.split()), name))
+    with judging(model, precision), run.stage("encoding", len(pictures) + len(texts)):
+        seen = _encode(model, pictures, sorted(pictures), model.encode_images, batch, run)
+        read = _encode(model, texts, by_length, model.encode_texts, batch, run)
+    return Encodings(tuple(sorted(pictures)), tuple(sorted(texts)), seen, read)
+
+
+def _encode(model: Embeds, found: dict[str, Example], order: Sequence[str], encoder, batch: int, run: Run) -> Encoded:
+    """Encode in ``order``, return in sorted order, padded at the right to the longest."""
+    chunks = []
+    for names in batches(list(order), batch):
+        chunks.append(encoder(model.collate([found[name] for name in names])))
+        run.progress.advance(len(names))
+    longest = max(c.tokens.shape[1] for c in chunks)
+
+    def padded(x: Tensor) -> Tensor:
+        return torch.nn.functional.pad(x, (0,) * (2 * x.dim() - 3) + (longest - x.shape[1],))
+
+    place = {name: i for i, name in enumerate(order)}
+    back = torch.tensor([place[name] for name in sorted(order)], device=chunks[0].feature.device)
+    return Encoded(
+        torch.cat([c.feature for c in chunks])[back],
+        torch.cat([padded(c.tokens) for c in chunks])[back],
+        torch.cat([padded(c.mask) for c in chunks])[back],
+    )
+
+
+def take(encoded: Encoded, rows: Tensor | slice) -> Encoded:
+    """Some rows, cut to the longest of them."""
+    mask = encoded.mask[rows]
+    # The last column that anyone uses, not the sum: a mask may have holes.
+    used = int(torch.nonzero(mask.any(0)).max()) + 1
+    return Encoded(encoded.feature[rows], encoded.tokens[rows][:, :used], mask[:, :used])
+
+
+@dataclass(frozen=True)
+class FusedPairs:
+    """Pairs after the fused encoder, on the CPU: match logits [M, 2] and fused CLS [M, d] if asked for."""
+
+    logits: Tensor
+    cls: Tensor | None
+
+    @property
+    def probability(self) -> Tensor:
+        """[M] chance of a match."""
+        return self.logits.softmax(-1)[:, 1]
+
+
+def fuse_pairs(
+    model: Matches,
+    encodings: Encodings,
+    pairs: Tensor,
+    run: Run | None = None,
+    *,
+    pair_batch: int = 256,
+    keep_cls: bool = False,
+    precision: Precision = "float32",
+) -> FusedPairs:
+    """Fuse pairs [M, 2] of (picture row, text column), image by image.
+
+    A block of images is prepared once (their cross-attention keys and values), then all pairs of the block go
+    through in batches of texts of like length. ``pair_batch`` is an upper bound; big images lower it so that a
+    step holds about ``PREPARED_BYTES``.
+    """
+    run = run or Run()
+    count = len(pairs)
+    _, tokens, width = encodings.images.tokens.shape
+    per_image = tokens * width * 4 * 6  # keys and values of some three fusion layers; deeper models have more
+    pair_batch = max(1, min(pair_batch, PREPARED_BYTES // per_image))
+    block = max(1, min(64, PREPARED_BYTES // per_image))
+    lengths = encodings.words.mask.sum(1).cpu()
+    logits = torch.empty(count, 2)
+    cls: Tensor | None = None
+    # Sort by block of images, then by text length; a stable order, so that results do not depend on chance.
+    key = (pairs[:, 0] // block) * (int(lengths.max()) + 1) + lengths[pairs[:, 1]] if count else pairs[:, 0]
+    order = key.argsort(stable=True)
+    device = encodings.images.tokens.device
+    with judging(model, precision), run.stage("matching pairs", count):
+        start = 0
+        for number, size in zip(*torch.unique_consecutive(pairs[order, 0] // block, return_counts=True), strict=True):
+            first = int(number) * block
+            prepared = model.prepare_images(take(encodings.images, slice(first, first + block)))
+            for chosen in order[start : start + int(size)].split(pair_batch):
+                rows, columns = pairs[chosen].to(device).T
+                fused = model.fuse(prepared[rows - first], take(encodings.words, columns))
+                logits[chosen] = fused.logits.float().cpu()
+                if keep_cls:
+                    states = fused.states[:, 0].float().cpu()
+                    cls = torch.empty(count, states.shape[1]) if cls is None else cls
+                    cls[chosen] = states
+                run.progress.advance(len(chosen))
+            start += int(size)
+    if keep_cls and cls is None:
+        cls = torch.empty(0, width)
+    return FusedPairs(logits, cls)
