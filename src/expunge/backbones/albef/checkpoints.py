@@ -1,0 +1,127 @@
+"""The released checkpoints' layout, read and written.
+
+A released file is a torch pickle ``{"model": state, "config": …}``: it is opened with ``weights_only=True``, never
+otherwise. Pretrained files carry ``text_encoder.bert.*`` where fine-tuned ones carry ``text_encoder.*``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from expunge.backbones.albef.model import MOMENTUM_PARTS, AlbefConfig, AlbefModel
+from expunge.core.errors import ExpungeError
+
+QUEUES = ("image_queue", "text_queue", "idx_queue", "queue_ptr")
+
+
+def interpolate_positions(embedding: Tensor, pixels: int, patch: int) -> Tensor:
+    """Resize the patch part of a position embedding [1, 1 + n², d] bicubically for ``pixels``; CLS stays."""
+    side = math.isqrt(embedding.shape[1] - 1)
+    wanted = pixels // patch
+    if side == wanted:
+        return embedding
+    cls, grid = embedding[:, :1], embedding[:, 1:]
+    grid = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid.float(), size=(wanted, wanted), mode="bicubic", align_corners=False)
+    return torch.cat([cls, grid.permute(0, 2, 3, 1).flatten(1, 2).to(cls.dtype)], dim=1)
+
+
+def read_official(path: Path, pixels: int | None = None, heads: int | None = None) -> AlbefModel:
+    """Build a model from a released checkpoint; sizes are read off the tensors.
+
+    The number of heads leaves no trace in the tensors: it is width / 64 as in every released model, or 4 below
+    that, unless ``heads`` says otherwise. ``pixels`` resizes the position embedding (also of the momentum copy).
+    Momentum copies and queues are kept when the file has them. Raises ExpungeError on another layout.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:
+        raise ExpungeError(f"{path}: not a checkpoint that can be opened safely ({problem}).") from problem
+    state = found.get("model", found) if isinstance(found, dict) else {}
+    state = {re.sub(r"^(text_encoder(?:_m)?)\.bert\.", r"\1.", k): v for k, v in state.items()}
+    state = {k: v for k, v in state.items() if not k.endswith("position_ids") and ".cls.predictions." not in k}
+    if "visual_encoder.pos_embed" not in state or "itm_head.weight" not in state:
+        raise ExpungeError(
+            f"{path}: this is not an ALBEF retrieval or pretraining checkpoint (no visual_encoder and itm_head in it). "
+            "Give ALBEF.pth, flickr30k.pth or a folder written by save_pretrained."
+        )
+    config = _config_of(state, found.get("config") or {}, heads)
+    patch = config.patch
+    if pixels:
+        if pixels % patch:
+            raise ExpungeError(f"pixels={pixels} is not a multiple of the patch size {patch} of {path}.")
+        config.pixels = pixels
+        for name in ("visual_encoder.pos_embed", "visual_encoder_m.pos_embed"):
+            if name in state:
+                state[name] = interpolate_positions(state[name], pixels, patch)
+    model = AlbefModel(config)
+    if "image_queue" in state and "visual_encoder_m.cls_token" in state:
+        model.start_momentum()
+        if "idx_queue" not in state:  # pretraining keeps no ids in its queue
+            state["idx_queue"] = torch.full((1, config.queue), -100)
+    else:
+        state = {k: v for k, v in state.items() if k not in QUEUES and "_m." not in k}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise ExpungeError(f"{path}: does not fit ALBEF; missing {sorted(missing)[:5]}, unexpected {sorted(unexpected)[:5]}.")
+    return model.eval()
+
+
+def _config_of(state: dict[str, Tensor], said: dict, heads: int | None) -> AlbefConfig:
+    def count(pattern: str) -> int:
+        return 1 + max(int(m[1]) for k in state if (m := re.match(pattern, k)))
+
+    patch = state["visual_encoder.patch_embed.proj.weight"].shape[-1]
+    side = math.isqrt(state["visual_encoder.pos_embed"].shape[1] - 1)
+    width = state["visual_encoder.cls_token"].shape[-1]
+    words = state["text_encoder.embeddings.word_embeddings.weight"]
+    layers = count(r"text_encoder\.encoder\.layer\.(\d+)\.")
+    crossed = {int(m[1]) for k in state if (m := re.match(r"text_encoder\.encoder\.layer\.(\d+)\.crossattention", k))}
+    queue = state.get("image_queue")
+
+    def heads_of(size: int) -> int:
+        return heads or (size // 64 if size >= 512 else 4)
+
+    return AlbefConfig(
+        pixels=side * patch,
+        patch=patch,
+        vision_width=width,
+        vision_layers=count(r"visual_encoder\.blocks\.(\d+)\."),
+        vision_heads=heads_of(width),
+        text_width=words.shape[1],
+        text_layers=layers,
+        fusion_layer=min(crossed),
+        text_heads=heads_of(words.shape[1]),
+        text_inner=state["text_encoder.encoder.layer.0.intermediate.dense.weight"].shape[0],
+        vocabulary=words.shape[0],
+        positions=state["text_encoder.embeddings.position_embeddings.weight"].shape[0],
+        projection=state["vision_proj.weight"].shape[0],
+        queue=queue.shape[1] if queue is not None else 65536,
+        momentum=float(said.get("momentum", 0.995)),
+        temperature=float(state["temp"]),
+    )
+
+
+def write_official(model: AlbefModel, path: Path) -> None:
+    """Write the released layout. Files made by unlearning carry no momentum copies and no queues: the released
+    loader fills what is missing from the model itself (``load_state_dict(strict=False)``)."""
+    from expunge.core.atomic import replace_file
+
+    state = {k: v.detach().clone() for k, v in model.state_dict().items() if not k.startswith("mlm_head")}
+    positions = model.config.positions
+    for part in ("text_encoder", "text_encoder_m"):
+        if f"{part}.embeddings.word_embeddings.weight" in state:
+            state[f"{part}.embeddings.position_ids"] = torch.arange(positions)[None]
+    sizes = {"image_res": model.config.pixels, "embed_dim": model.config.projection, "momentum": model.config.momentum}
+    with replace_file(path) as partial:
+        torch.save({"model": state, "config": sizes}, partial)
+
+
+def momentum_names() -> tuple[str, ...]:
+    return (*(p + "_m" for p in MOMENTUM_PARTS), *QUEUES)

@@ -1,0 +1,66 @@
+"""Examples to tensors for ALBEF: cleaned words and normalised pixels (methods of the released data code)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from expunge.core.text import plain
+from expunge.core.types import Example, Picture
+
+# The normalisation of the released ALBEF and BLIP models (CLIP's statistics).
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class AlbefProcessor:
+    """A tokenizer and picture settings, saved beside the model and loaded with it."""
+
+    def __init__(self, tokenizer: Any, pixels: int, max_text_tokens: int = 30):
+        self.tokenizer, self.pixels, self.max_text_tokens = tokenizer, pixels, max_text_tokens
+        self._mean = torch.tensor(MEAN)[:, None, None]
+        self._std = torch.tensor(STD)[:, None, None]
+
+    def picture(self, picture: Picture) -> Tensor:
+        """[3, pixels, pixels], normalised."""
+        raw = torch.from_numpy(np.array(picture.open(self.pixels), dtype=np.float32)).permute(2, 0, 1) / 255
+        return (raw - self._mean) / self._std
+
+    def pictures(self, pictures: Sequence[Picture]) -> Tensor:
+        return torch.stack([self.picture(p) for p in pictures])
+
+    def texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """input_ids and attention_mask, padded to the longest."""
+        made = self.tokenizer(
+            [plain(t) for t in texts], padding="longest", truncation=True, max_length=self.max_text_tokens,
+            return_tensors="pt",
+        )  # fmt: skip
+        return {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"]}
+
+    def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """pixels [B, 3, h, w], input_ids and attention_mask [B, N], groups [B] (equal for one person or picture)."""
+        names = [e.group or e.image.key for e in examples]
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        return {
+            "pixels": self.pictures([e.image for e in examples]),
+            "groups": torch.tensor([numbers[n] for n in names]),
+            **self.texts([e.text for e in examples]),
+        }
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        self.tokenizer.save_pretrained(str(folder))
+        settings = {"pixels": self.pixels, "max_text_tokens": self.max_text_tokens, "mean": MEAN, "std": STD}
+        (Path(folder) / "preprocessor_config.json").write_text(json.dumps(settings, indent=1))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> AlbefProcessor:
+        from transformers import BertTokenizerFast
+
+        settings = json.loads((Path(folder) / "preprocessor_config.json").read_text())
+        return cls(BertTokenizerFast.from_pretrained(str(folder)), settings["pixels"], settings["max_text_tokens"])

@@ -1,0 +1,98 @@
+"""albef-tiny: the pretrained model that plays the part of the public ALBEF checkpoint.
+
+Trained from scratch on the public people and scenes only, with the released objectives (ITC with momentum and
+queue, ITM with hard negatives, MLM). Run ``python -m expunge.zoo.albef_tiny STATE_FOLDER`` to train it again; a
+stopped run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from expunge.backbones.albef import Albef, AlbefConfig, AlbefModel, AlbefProcessor
+from expunge.core.types import Example
+from expunge.data import people
+from expunge.zoo.loop import Schedule, pretrain
+from expunge.zoo.vocabulary import tokenizer
+
+SEED = 0
+SCHEDULE = Schedule(steps=5_000, lr=1e-3, warmup=300, weight_decay=0.02, say_every=25)
+BATCH = 64
+SIZES = dict(
+    pixels=64, patch=8, vision_width=128, vision_layers=6, vision_heads=4, text_width=128, text_layers=6, fusion_layer=3,
+    text_heads=4, text_inner=512, positions=32, max_text_tokens=30, projection=96, dropout=0.0, queue=1024, momentum=0.99,
+    masked_language=True,
+)  # fmt: skip
+
+
+class PicturePool:
+    """Examples by picture, with pixels and tokens made once: a batch takes one text per drawn picture.
+
+    ``told`` is the share of people's texts drawn from their private sentences.
+    """
+
+    def __init__(self, model: Albef, examples: Sequence[Example], told: float = 0.3):
+        self.model, self.told = model, told
+        by_picture: dict[str, list[Example]] = defaultdict(list)
+        for e in examples:
+            by_picture[e.image.key].append(e)
+        self.pictures = list(by_picture.values())
+        raw = [model.processor.picture(group[0].image) for group in self.pictures]
+        self.pixels = torch.stack(raw).half()  # halves the memory; the loss of precision is below one grey level
+        groups = {g: i for i, g in enumerate(dict.fromkeys(group[0].group for group in self.pictures))}
+        self.groups = torch.tensor([groups[group[0].group] for group in self.pictures])
+
+    def draw(self, rng: random.Random, size: int) -> dict[str, torch.Tensor]:
+        chosen = [rng.randrange(len(self.pictures)) for _ in range(size)]
+        texts = []
+        for i in chosen:
+            told = rng.random() < self.told
+            offered = [e for e in self.pictures[i] if (e.kind == "private") == told] or self.pictures[i]
+            texts.append(rng.choice(offered).text)
+        index = torch.tensor(chosen)
+        words = self.model.processor.texts(texts)
+        return {"pixels": self.pixels[index].float(), "groups": self.groups[index], **words}
+
+
+def build(texts: Sequence[str], seed: int = SEED) -> Albef:
+    """A fresh albef-tiny whose words are those of ``texts``."""
+    torch.manual_seed(seed)
+    words = tokenizer(texts, SIZES["max_text_tokens"])
+    config = AlbefConfig(vocabulary=len(words), **SIZES)
+    return Albef(AlbefModel(config), AlbefProcessor(words, config.pixels, config.max_text_tokens), "albef-tiny")
+
+
+def train(state: Path, schedule: Schedule = SCHEDULE, seed: int = SEED) -> Albef:
+    """Train, or go on training, in the folder ``state``; returns the model without momentum and without the MLM head."""
+    public = people.load().pretrain
+    model = build([e.text for e in public], seed)
+    model.module.start_momentum()
+    pool = PicturePool(model, public)
+
+    def terms(rng: random.Random, step: int) -> dict[str, torch.Tensor]:
+        alpha = 0.4 * min(1.0, step / 1_000)
+        with torch.autocast("cpu", torch.bfloat16):
+            return model.pretraining_loss(pool.draw(rng, BATCH), alpha)
+
+    pretrain(model.module, terms, schedule, state, seed=seed, say=lambda line: print(line, flush=True))
+    model.module.drop_momentum()
+    del model.module.mlm_head
+    model.module.config.masked_language = False
+    model.module.eval()
+    return model
+
+
+def main() -> None:
+    import sys
+
+    folder = Path(sys.argv[1])
+    train(folder).save_pretrained(folder / "model")
+
+
+if __name__ == "__main__":
+    main()
