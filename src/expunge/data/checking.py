@@ -1,0 +1,103 @@
+"""Everything that would make a run fail or lie, found before it starts: all of it, not only the first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from expunge.core.errors import Problem
+from expunge.core.types import Corpus, Example, Splits
+from expunge.data import jsonl, leakage
+from expunge.data.refusal import place
+from expunge.data.requests import Who, match
+
+
+class Findings(NamedTuple):
+    """``problems`` stop a run; ``warnings`` say which of its numbers will be missing or doubtful."""
+
+    problems: list[Problem]
+    warnings: list[Problem]
+
+
+def check(
+    data: Corpus | str | Path, who: Who, *, root: str | Path | None = None, allow_leakage: bool = False
+) -> Findings:
+    """Read the data, match the requests, look for leaks. ``data`` is a corpus, a JSONL file or its folder.
+
+    Problems in the data do not hide those in the request: what could be read is used for what comes after.
+    """
+    problems: list[Problem] = []
+    mentioned: frozenset[str] = frozenset()
+    if isinstance(data, Corpus):
+        corpus = data
+    else:
+        reading = jsonl.read(data, root)
+        problems += reading.problems
+        corpus, mentioned = reading.corpus(), reading.mentioned
+        if reading.problems and not corpus.train:
+            return Findings(problems, [])  # nothing to hold a request against
+    requests = match(corpus, who, mentioned)
+    problems += requests.problems
+    splits = requests.split(corpus)
+    if splits.forget and not splits.retain:
+        found = f"all {len(splits.forget)} training examples are to be forgotten and none is kept"
+        problems.append(Problem(corpus.name, found, "Keep some, or delete the model instead"))
+    leaks, warnings = _compare(corpus, splits)
+    if allow_leakage:
+        warnings = [*leaks, *warnings]
+    else:
+        problems += leaks
+    return Findings(problems, [*warnings, *_withheld(corpus, splits), *_doubtful_names(corpus)])
+
+
+def _compare(corpus: Corpus, splits: Splits) -> tuple[list[Problem], list[Problem]]:
+    leaks = [*leakage.find_leaks(splits.forget, splits.retain), *leakage.find_overlap(corpus)]
+    return leaks, leakage.find_near(splits.forget, splits.retain)
+
+
+def _withheld(corpus: Corpus, splits: Splits) -> list[Problem]:
+    """Audits that this data cannot support, each with what it lacks."""
+    heldout = [*corpus.validation, *corpus.test]
+    warnings = []
+
+    def withhold(lacking: str, scores: str, remedy: str) -> None:
+        warnings.append(Problem(corpus.name, f"{lacking}, so {scores} will be withheld", remedy))
+
+    if len(heldout) < 2:
+        count = "no held-out example" if not heldout else "only one held-out example"
+        withhold(count, "the membership audit (mi, mi_auc)", 'Add lines with "split": "validation" or "test"')
+    if not corpus.test:
+        withhold("no test split", "r_test", 'Add lines with "split": "test" that trained nothing')
+    kinds = {e.kind for e in splits.forget}
+    if None in kinds:
+        remedy = 'Mark what can be seen "kind": "shared" and what was told "kind": "private"'
+        withhold("some texts to forget have no kind", "r_forget_shared and r_forget_private", remedy)
+    if heldout:
+        # A membership attack that meets a population only among members reads the population, not membership.
+        covered = {e.source for e in heldout}
+        for source in sorted({e.source for e in corpus.train} - covered):
+            found = f"the source {source or 'without a name'!r} has no held-out example: the membership audit leaves it out"
+            warnings.append(Problem(corpus.name, found, "Hold some of it out"))
+    return warnings
+
+
+def _doubtful_names(corpus: Corpus) -> list[Problem]:
+    """Groups that stand in training and held-out data, and groups that differ only in case."""
+    warnings = []
+    first: dict[str, Example] = {}
+    for e in corpus.train:
+        if e.group is not None:
+            first.setdefault(e.group, e)
+    for split in ("validation", "test"):
+        for e in {e.group: e for e in reversed(getattr(corpus, split)) if e.group in first}.values():
+            found = f"the group {e.group!r} is in the {split} split and, at {place(first[e.group])}, in training"
+            warnings.append(Problem(place(e), found, "The audits take it for a stranger: hold whole groups out"))
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for name in first:
+        spellings[name.casefold()].append(name)
+    for names in spellings.values():
+        if len(names) > 1:
+            found = f"the groups {' and '.join(map(repr, names))} differ only in case"
+            warnings.append(Problem(place(first[names[0]]), found, "If they are one, spell them alike: a request names one"))
+    return warnings

@@ -1,0 +1,104 @@
+"""What is asked to be forgotten and kept at once: forgetting it would fail, or only seem to work.
+
+Pictures are compared by content, texts after normalisation. A text that both sides hold is no leak when both mark it
+``shared``: two people may well wear the same hat. Near-equal pictures are only suspected, among files alone: drawn
+portraits resemble each other by design.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from expunge.core.errors import Problem
+from expunge.core.types import Corpus, Example
+from expunge.data.identity import normalised
+from expunge.data.pictures import FilePicture, look_of
+from expunge.data.refusal import place
+
+NEAR_BITS = 4  # of 64; a picture saved again, or resized, differs in fewer
+_LOOK_PIXELS = 256
+
+_PICTURE_REMEDY = "Add it to the request, drop it from the data, or pass --allow-leakage"
+_TEXT_REMEDY = 'Mark both lines "kind": "shared" if it can be seen in both pictures, add it to the request, or pass --allow-leakage'
+
+
+def find_leaks(forget: Sequence[Example], retain: Sequence[Example]) -> list[Problem]:
+    """Pictures and texts that are both to be forgotten and to be kept, each once, naming both places."""
+    problems = []
+    leaking = set()
+    for key, asked, kept in _meeting(forget, retain, lambda e: e.image.key):
+        leaking.add(key)
+        problems.append(_leak("the same picture", asked, kept, _PICTURE_REMEDY))
+    # Where the pictures are already the same, their texts add nothing.
+    told = [e for e in forget if e.image.key not in leaking]
+    others = [e for e in retain if e.image.key not in leaking]
+    for _, asked, kept in _meeting(told, others, lambda e: normalised(e.text)):
+        secret_asked = [e for e in asked if e.kind != "shared"]
+        secret_kept = [e for e in kept if e.kind != "shared"]
+        if secret_asked or secret_kept:
+            what = f"the same text ({asked[0].text!r})"
+            problems.append(_leak(what, secret_asked or asked, secret_kept or kept, _TEXT_REMEDY))
+    return problems
+
+
+def find_near(forget: Sequence[Example], retain: Sequence[Example], bits: int = NEAR_BITS) -> list[Problem]:
+    """Picture files that are not equal but look so: warnings, nothing is certain."""
+    asked, kept = _by_key(forget), _by_key(retain)
+    others = [e for key, e in kept.items() if key not in asked]
+    if not asked or not others:
+        return []
+    looks = np.array([_look(e) for e in others], dtype=np.uint64)
+    warnings = []
+    for e in asked.values():
+        apart = np.bitwise_count(looks ^ np.uint64(_look(e)))
+        for i in np.flatnonzero(apart <= bits):
+            found = f"its picture looks like the one at {place(others[i])} ({apart[i]} of 64 bits apart), which is kept"
+            warnings.append(Problem(place(e), found, "Look at both; if they are the same, add it to the request"))
+    return warnings
+
+
+def find_overlap(corpus: Corpus) -> list[Problem]:
+    """Pictures in two splits: held-out examples that were trained on make every audit lie."""
+    problems = []
+    for one, two in combinations(("train", "validation", "test"), 2):
+        first, second = getattr(corpus, one), getattr(corpus, two)
+        for _, early, late in _meeting(first, second, lambda e: e.image.key):
+            found = f"its picture is in the {one} split and, at {place(late[0])}, in the {two} split"
+            problems.append(Problem(place(early[0]), found, "Keep it in one split, or pass --allow-leakage"))
+    return problems
+
+
+def _meeting(
+    left: Iterable[Example], right: Iterable[Example], key: Callable[[Example], Hashable]
+) -> list[tuple[Hashable, list[Example], list[Example]]]:
+    """Keys that both sides hold, in the order of ``left``, with the examples of either side."""
+    held: tuple[dict[Hashable, list[Example]], ...] = (defaultdict(list), defaultdict(list))
+    for examples, by_key in zip((left, right), held, strict=True):
+        for e in examples:
+            by_key[key(e)].append(e)
+    return [(k, here, held[1][k]) for k, here in held[0].items() if k in held[1]]
+
+
+def _leak(what: str, asked: Sequence[Example], kept: Sequence[Example], remedy: str) -> Problem:
+    more = f" (and {len(kept) - 1} more)" if len(kept) > 1 else ""
+    return Problem(place(asked[0]), f"{what} is to be forgotten here and kept at {place(kept[0])}{more}", remedy)
+
+
+def _by_key(examples: Iterable[Example]) -> dict[str, Example]:
+    """The first example of every distinct picture file."""
+    found: dict[str, Example] = {}
+    for e in examples:
+        if isinstance(e.image, FilePicture):
+            found.setdefault(e.image.key, e)
+    return found
+
+
+def _look(example: Example) -> int:
+    picture = example.image
+    if isinstance(picture, FilePicture) and picture.look is not None:
+        return picture.look
+    return look_of(picture.open(_LOOK_PIXELS))
