@@ -77,7 +77,7 @@ def _withheld(corpus: Corpus, splits: Splits) -> list[Problem]:
         # A membership attack that meets a population only among members reads the population, not membership.
         covered = {e.source for e in heldout}
         for source in sorted({e.source for e in corpus.train} - covered):
-            found = f"the source {source or 'without a name'!r} has no held-out example: the membership audit leaves it out"
+            found = f"the source {source!r} has no held-out example: membership is not audited there"
             warnings.append(Problem(corpus.name, found, "Hold some of it out"))
     return warnings
 
@@ -99,5 +99,5 @@ def _doubtful_names(corpus: Corpus) -> list[Problem]:
     for names in spellings.values():
         if len(names) > 1:
             found = f"the groups {' and '.join(map(repr, names))} differ only in case"
-            warnings.append(Problem(place(first[names[0]]), found, "If they are one, spell them alike: a request names one"))
+            warnings.append(Problem(place(first[names[0]]), found, "If they are one, spell them alike"))
     return warnings

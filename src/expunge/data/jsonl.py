@@ -85,8 +85,8 @@ def read(path: str | Path, root: str | Path | None = None) -> Reading:
         rows.append((value.get("split", "train"), _example(value, picture, where)))
     parts = _with_facts(rows)
     if rows and not problems and not parts["train"]:
-        problems.append(Problem(str(file), "no line is in the train split", "Only what was trained on can be forgotten"))
-    name = file.parent.name if file.name == INSIDE_FOLDER else file.name
+        problems.append(Problem(str(file), "no line is in the train split", "Only what was trained can be forgotten"))
+    name = file.resolve().parent.name if file.name == INSIDE_FOLDER else file.name
     return Reading(name, parts, tuple(problems), lines, lines - len(rows), frozenset(mentioned))
 
 

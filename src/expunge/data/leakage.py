@@ -23,7 +23,9 @@ NEAR_BITS = 4  # of 64; a picture saved again, or resized, differs in fewer
 _LOOK_PIXELS = 256
 
 _PICTURE_REMEDY = "Add it to the request, drop it from the data, or pass --allow-leakage"
-_TEXT_REMEDY = 'Mark both lines "kind": "shared" if it can be seen in both pictures, add it to the request, or pass --allow-leakage'
+_TEXT_REMEDY = (
+    'Mark both lines "kind": "shared" if both pictures show it, add it to the request, or pass --allow-leakage'
+)
 
 
 def find_leaks(forget: Sequence[Example], retain: Sequence[Example]) -> list[Problem]:

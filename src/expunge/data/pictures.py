@@ -128,7 +128,8 @@ def read_bytes(path: Path) -> bytes:
             raise Unreadable(f"the picture {path.name!r} is a file of {size:,} bytes", "Shrink it")
         data = path.read_bytes()
     except OSError as error:
-        raise Unreadable(f"the picture {path.name!r} cannot be read ({error.strerror})", "Check its permissions") from error
+        found = f"the picture {path.name!r} cannot be read ({error.strerror})"
+        raise Unreadable(found, "Check its permissions") from error
     if not data:
         raise Unreadable(f"the picture {path.name!r} is an empty file", "Fetch it again")
     return data
@@ -156,7 +157,8 @@ def decode(data: bytes) -> Image.Image:
         what = "a web page or XML" if data.lstrip()[:1] == b"<" else "something else"
         raise Unreadable(f"the file is {what}, no picture in {', '.join(FORMATS)}", "Fetch or convert it") from error
     except Exception as error:  # decoders raise whatever a broken file leads them to
-        raise Unreadable(f"the picture cannot be decoded ({error})", "It is damaged or cut short: fetch it again") from error
+        found = f"the picture cannot be decoded ({error})"
+        raise Unreadable(found, "It is damaged or cut short: fetch it again") from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -21,7 +21,7 @@ from expunge.data.identity import composed, normalised
 from expunge.data.lines import kind_of, read_objects, unsound, unsound_name
 from expunge.data.refusal import Nearest, place, refusal
 
-Who = str | Path | Mapping[str, str] | Iterable[str | Mapping[str, str]]
+Who = str | Path | Iterable[str | Mapping[str, str]]
 By = Literal["id", "group", "text", "name"]
 ASKED: tuple[By, ...] = ("id", "group", "text")
 KEYS = (*ASKED, "reason")
@@ -119,8 +119,6 @@ def _read(who: Who, index: _Index, problems: list[Problem]) -> Iterator[tuple[Re
         return
     if isinstance(who, str):
         who = [who] if index.knows(who) else [part.strip() for part in who.split(",") if part.strip()]
-    elif isinstance(who, Mapping):
-        who = [who]
     for number, item in enumerate(who, 1):
         where = f"request {number}"
         if isinstance(item, Mapping):
