@@ -1,0 +1,98 @@
+"""A method's options: ``tau=0.05`` on the command line becomes a field of its dataclass, or a kind error."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import tokenize
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from expunge.core.errors import ExpungeError, UnknownName
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field of a method as its source tells it."""
+
+    name: str
+    type: str
+    default: str
+    about: str
+
+
+def options(method_class: type, given: Iterable[str] | Mapping[str, Any] = ()) -> Any:
+    """An instance of the method. ``given`` is ``["tau=0.05", …]`` or a mapping of field to value.
+
+    Values are checked against the types of the fields; names that are no field are refused with the nearest one.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+    values = dict(given) if isinstance(given, Mapping) else _pairs(given)
+    known = {f.name: f for f in fields(method_class) if f.init}
+    for name in values:
+        if name not in known:
+            raise UnknownName(f"option of {method_class.__name__}", name, known)
+    # A subclass with nothing added carries pydantic's configuration, so that a method's file need not.
+    strict = with_config(ConfigDict(extra="forbid", arbitrary_types_allowed=True))(_shadow(method_class))
+    try:
+        checked = TypeAdapter(strict).validate_python(values)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, e['loc'])) or 'together'}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+        ]
+        head = f"{len(lines)} option{'s' if len(lines) > 1 else ''} of {method_class.__name__} cannot be used:"
+        raise ExpungeError("\n".join([head, *lines, f"There is: {', '.join(known)}."])) from None
+    return method_class(**{name: getattr(checked, name) for name in known})
+
+
+def values(method: Any) -> dict[str, Any]:
+    """The options of an instance as plain data, for a spec."""
+    return json.loads(json.dumps(asdict(method), default=str))
+
+
+def described(path: Path, class_name: str) -> list[Option]:
+    """The options of a class read from its source: a comment on the field's line, or a string below it, explains it."""
+    source = path.read_text(encoding="utf-8")
+    comments = {
+        token.start[0]: token.string.lstrip("#: ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    (body,) = (n.body for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == class_name)
+    found = []
+    for node, after in zip(body, [*body[1:], ast.Pass()]):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        written = ast.unparse(node.annotation)
+        if written.rpartition(".")[2].startswith("ClassVar") or "ClassVar[" in written:
+            continue
+        about = comments.get(node.end_lineno or node.lineno, "")
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+            about = " ".join(after.value.value.split())
+        found.append(Option(node.target.id, written, ast.unparse(node.value) if node.value else "", about))
+    return found
+
+
+def _shadow(method_class: type) -> type:
+    return type(method_class.__name__, (method_class,), {"__module__": method_class.__module__})
+
+
+def _pairs(given: Iterable[str]) -> dict[str, Any]:
+    """``name=value`` strings; a value that reads as JSON is that, anything else is text."""
+    pairs: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name:
+            raise ExpungeError(f"an option is written name=value, not {text!r}.")
+        if name in pairs:
+            raise ExpungeError(f"the option {name!r} is given twice.")
+        try:
+            pairs[name] = json.loads(value)
+        except ValueError:
+            pairs[name] = value.strip()
+    return pairs

@@ -1,0 +1,370 @@
+"""Methods, backbones, data sets, tasks, zoo models and suites, found by their files.
+
+A file in the right folder is all it takes: its name is the plug-in's name, its folder the stage, the first line of
+its docstring the line in ``expunge list``. Finding parses the source and never imports it, so a list costs no torch
+and a broken file cannot hide the others. Loading imports exactly the file that was asked for.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+from expunge.core import types
+from expunge.core.errors import ExpungeError, UnknownName
+
+What = Literal["methods", "models", "backbones", "data", "tasks", "suites"]
+KINDS: tuple[What, ...] = ("methods", "models", "backbones", "data", "tasks", "suites")
+STAGES = ("data", "training", "architecture", "editing", "decoding")
+PACKAGE = Path(__file__).resolve().parents[1]
+
+CAPABILITIES: dict[str, type] = {
+    name: value
+    for name, value in vars(types).items()
+    if isinstance(value, type) and getattr(value, "_is_protocol", False) and types.Backbone in value.__mro__
+}
+"""Protocol name -> protocol, from ``Backbone`` up. A new capability in ``core.types`` appears here by itself."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One plug-in as its file tells it. ``needs`` and ``provides`` are names in ``CAPABILITIES``."""
+
+    kind: What
+    name: str
+    line: str
+    path: Path
+    stage: str = ""
+    class_name: str = ""
+    needs: str = ""
+    provides: frozenset[str] = frozenset()
+
+    @property
+    def module(self) -> str:
+        """The dotted name to import."""
+        return ".".join(("expunge", *self.path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+    def runs_on(self, backbone: Entry) -> bool:
+        """Whether a method finds in ``backbone`` what it needs."""
+        return self.needs in backbone.provides
+
+
+# ---------------------------------------------------------------------------------------------- finding
+
+
+def entries(kind: What, root: Path = PACKAGE) -> list[Entry]:
+    """Everything of one kind, sorted by stage and name."""
+    if kind not in KINDS:
+        raise UnknownName("kind of plug-in", kind, KINDS)
+    found = {
+        "methods": _methods, "models": _models, "backbones": _backbones, "data": _data, "tasks": _tasks,
+        "suites": _suites,
+    }[kind](root)  # fmt: skip
+    return sorted(found, key=lambda e: (STAGES.index(e.stage) if e.stage in STAGES else -1, e.name))
+
+
+def find(kind: What, name: str, root: Path = PACKAGE) -> Entry:
+    """The one called ``name``; ``UnknownName`` with the nearest otherwise."""
+    known = {entry.name: entry for entry in entries(kind, root)}
+    if name not in known:
+        raise UnknownName("data set" if kind == "data" else kind.removesuffix("s"), name, known)
+    return known[name]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The public Python files of a folder, and the ``__init__`` of its public packages."""
+    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+        if path.name.startswith(("_", ".")):
+            continue
+        if path.suffix == ".py":
+            yield path
+        elif (path / "__init__.py").is_file():
+            yield path / "__init__.py"
+
+
+def _name(path: Path) -> str:
+    return path.parent.name if path.name == "__init__.py" else path.stem
+
+
+def _parse(path: Path) -> ast.Module | None:
+    """The syntax tree, or None for a file that cannot be parsed: it fails loudly when it is asked for by name."""
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError):
+        return None
+
+
+def _first_line(*nodes: ast.AST | None) -> str:
+    for node in nodes:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+            return text.splitlines()[0]
+    return ""
+
+
+def _methods(root: Path) -> Iterator[Entry]:
+    for stage in STAGES:
+        for path in _files(root / "methods" / stage):
+            tree = _parse(path)
+            for node in tree.body if tree else ():
+                if isinstance(node, ast.ClassDef) and (unlearn := _function(node, "unlearn")):
+                    needs = _declared_need(node, unlearn)
+                    yield Entry("methods", _name(path), _first_line(node, tree), path, stage, node.name, needs)
+
+
+def _function(node: ast.ClassDef, name: str) -> ast.FunctionDef | None:
+    return next((m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == name), None)
+
+
+def _declared_need(node: ast.ClassDef, unlearn: ast.FunctionDef) -> str:
+    """The capability named by ``needs = …``, by ``Method[…]`` or by the annotation of ``unlearn``'s model."""
+    said: list[ast.expr | None] = []
+    for member in node.body:
+        if isinstance(member, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "needs" for t in member.targets):
+            said.append(member.value)
+        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name) and member.target.id == "needs":
+            said.append(member.value)
+    said += [base.slice for base in node.bases if isinstance(base, ast.Subscript)]
+    said += [argument.annotation for argument in unlearn.args.args[1:2]]
+    return next((name for name in map(_spelled, said) if name in CAPABILITIES), "Backbone")
+
+
+def _spelled(node: ast.expr | None) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _backbones(root: Path) -> Iterator[Entry]:
+    for path in _files(root / "backbones"):
+        if not (tree := _parse(path)):
+            continue
+        files = sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
+        classes = [n for t in map(_parse, files) if t for n in t.body if isinstance(n, ast.ClassDef)]
+        provides = _provided(classes)
+        if provides:
+            yield Entry("backbones", _name(path), _first_line(tree), path, provides=provides)
+
+
+def _provided(classes: list[ast.ClassDef]) -> frozenset[str]:
+    """Capabilities whose every member some class has: what ``isinstance`` will say, read from the source."""
+    by_name = {node.name: node for node in classes}
+
+    def members(node: ast.ClassDef, seen: frozenset[str] = frozenset()) -> set[str]:
+        names: set[str] = set()
+        for item in ast.walk(node):
+            if isinstance(item, ast.FunctionDef):
+                names.add(item.name)
+            elif isinstance(item, ast.AnnAssign | ast.Assign):
+                targets = [item.target] if isinstance(item, ast.AnnAssign) else item.targets
+                names |= {t.id for t in targets if isinstance(t, ast.Name)}
+                names |= {t.attr for t in targets if isinstance(t, ast.Attribute) and _spelled(t.value) == "self"}
+        for parent in map(_spelled, node.bases):
+            if parent in by_name and parent not in seen:
+                names |= members(by_name[parent], seen | {node.name})
+        return names
+
+    def has(capability: type, node: ast.ClassDef) -> bool:
+        return protocol_members(capability) <= members(node)
+
+    return frozenset(name for name, p in CAPABILITIES.items() if any(has(p, node) for node in classes))
+
+
+def protocol_members(protocol: type) -> set[str]:
+    """The public members of a protocol and of the protocols that it extends."""
+    return {
+        name
+        for parent in protocol.__mro__
+        if getattr(parent, "_is_protocol", False) and parent.__module__ == types.__name__
+        for name in (*vars(parent), *vars(parent).get("__annotations__", {}))
+        if not name.startswith("_")
+    }
+
+
+def _models(root: Path) -> Iterator[Entry]:
+    """The outermost folders of the zoo that hold a model; ``recipe.json`` beside it may carry a ``summary``."""
+    folders = {
+        path.parent for name in ("config.json", "model_index.json") for path in (root / "zoo").glob(f"**/{name}")
+    }
+    for folder in sorted(folders):
+        if folders.isdisjoint(folder.parents):
+            recipe = folder / "recipe.json"
+            told = json.loads(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
+            yield Entry("models", folder.name, str(told.get("summary", "")), folder)
+
+
+def _data(root: Path) -> Iterator[Entry]:
+    return _with_function("data", root, "load")
+
+
+def _tasks(root: Path) -> Iterator[Entry]:
+    return _with_function("tasks", root, "predict")
+
+
+def _with_function(kind: What, root: Path, name: str) -> Iterator[Entry]:
+    """Files that define ``name``, as a function or as a class's member; the others of the folder help those."""
+    for path in _files(root / kind):
+        tree = _parse(path)
+        if tree and any(
+            (isinstance(n, ast.FunctionDef) and n.name == name) or (isinstance(n, ast.ClassDef) and _function(n, name))
+            for n in tree.body
+        ):
+            yield Entry(kind, _name(path), _first_line(tree), path)
+
+
+def _suites(root: Path) -> Iterator[Entry]:
+    for path in sorted((root / "bench" / "suites").glob("*.toml")):
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        yield Entry("suites", path.stem, str(told.get("title", "")), path)
+
+
+# ---------------------------------------------------------------------------------------------- loading
+
+
+def load_module(entry: Entry) -> ModuleType:
+    """Import the plug-in's module."""
+    return importlib.import_module(entry.module)
+
+
+def load_method(name: str | Path) -> type:
+    """The class of a method: a name of ours, or the path of a user's file (anything that ends in ``.py``)."""
+    if str(name).endswith(".py"):
+        return _only_method(_import_file(Path(name)), str(name))
+    entry = find("methods", str(name))
+    return _only_method(load_module(entry), entry.module)
+
+
+def method_name(method_class: type) -> str:
+    """What a method is called in tables: the name of its file."""
+    return Path(inspect.getfile(method_class)).stem
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ExpungeError(f"there is no method file {path}. Give the path of a Python file, or a name that "
+                           "`expunge list methods` shows.")  # fmt: skip
+    source = path.read_bytes()
+    # The content is part of the module's name: an edited file is a new module, and dataclasses find it in sys.modules.
+    module_name = f"expunge_method_{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ExpungeError(f"{path} cannot be imported as Python.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[module_name]
+        if not isinstance(error, Exception):
+            raise
+        line = error.lineno if isinstance(error, SyntaxError) else _line_in(error, path)
+        where = f"{path}:{line}" if line else str(path)
+        raise ExpungeError(f"{where}: the file cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line_in(error: BaseException, path: Path) -> int | None:
+    """The last line of ``path`` that the traceback went through."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename) == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _only_method(module: ModuleType, shown: str) -> type:
+    """The one frozen dataclass with ``unlearn`` that a module defines, or an error that says what it has instead."""
+    defined = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
+    able = [c for c in defined if callable(getattr(c, "unlearn", None))]
+    if not defined:
+        raise ExpungeError(f"{shown} defines no class. A method is one frozen dataclass with `unlearn`.")
+    if not able:
+        names = ", ".join(c.__name__ for c in defined)
+        raise ExpungeError(f"{shown}: no class has `unlearn(self, model, splits, run)`. It defines: {names}.")
+    if len(able) > 1:
+        names = ", ".join(c.__name__ for c in able)
+        raise ExpungeError(f"{shown} defines several classes with `unlearn`: {names}. Keep one to a file.")
+    (chosen,) = able
+    if "__dataclass_fields__" not in vars(chosen) or not is_dataclass(chosen):
+        raise ExpungeError(f"{shown}: {chosen.__name__} is not a dataclass. Put @dataclass(frozen=True) above it.")
+    if not chosen.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise ExpungeError(f"{shown}: {chosen.__name__} is not frozen. Write @dataclass(frozen=True).")
+    return chosen
+
+
+def load_data(name: str, **options: Any) -> types.Corpus:
+    """A corpus by name (``people``, ``people:validation``), or from a JSONL file or a folder of the user's.
+
+    ``options`` go to the data set's ``load`` (``size``, ``seed``; ``root`` for a file).
+    """
+    if is_path(name):
+        return load_module(find("data", "jsonl")).load(name, **options)
+    plain_name, colon, variant = name.partition(":")
+    module = load_module(find("data", plain_name))
+    variants: tuple[str, ...] = getattr(module, "VARIANTS", ("test", "validation"))
+    if colon and variant not in variants:
+        raise UnknownName(f"variant of {plain_name}", variant, variants)
+    taken = inspect.signature(module.load).parameters
+    for option in options:
+        if option not in taken:
+            raise UnknownName(f"option of {plain_name}", option, taken)
+    if colon:
+        options["variant"] = variant
+    try:
+        return module.load(**options)
+    except TypeError as error:
+        if missing := [p.name for p in taken.values() if p.default is p.empty and p.name not in options]:
+            raise ExpungeError(f"the data set {plain_name} needs {', '.join(missing)}.") from error
+        raise
+
+
+def is_path(name: str) -> bool:
+    """Whether ``--data`` means files of the user's: a JSONL file, or anything that lies somewhere."""
+    return name.endswith(".jsonl") or "/" in name or "\\" in name or Path(name).is_dir()
+
+
+# ---------------------------------------------------------------------------------------- capabilities
+
+
+def needs(method_class: type) -> type:
+    """The capability a method asks for: ``needs = Matches``, ``Method[Matches]``, or its ``unlearn``'s annotation."""
+    said: list[Any] = [getattr(method_class, "needs", None)]
+    said += [a for base in getattr(method_class, "__orig_bases__", ()) for a in get_args(base)]
+    said += [p.annotation for p in list(inspect.signature(method_class.unlearn).parameters.values())[1:2]]  # type: ignore[attr-defined]
+    for one in said:
+        name = one if isinstance(one, str) else getattr(one, "__name__", "")
+        if name.rpartition(".")[2] in CAPABILITIES:
+            return CAPABILITIES[name.rpartition(".")[2]]
+    return types.Backbone
+
+
+def provides(backbone: Any) -> frozenset[str]:
+    """The capabilities a loaded model has."""
+    return frozenset(name for name, protocol in CAPABILITIES.items() if isinstance(backbone, protocol))
+
+
+def check_capability(method_class: type, provided: frozenset[str], model: str) -> None:
+    """Refuse a method that the model cannot serve, before anything long starts."""
+    wanted = needs(method_class)
+    if wanted.__name__ not in provided:
+        able = ", ".join(e.name for e in entries("backbones") if wanted.__name__ in e.provides)
+        raise ExpungeError(
+            f"the method {method_name(method_class)!r} needs a model that has {wanted.__name__}; {model!r} has "
+            f"{', '.join(sorted(provided)) or 'nothing of the kind'}."
+            + (f" Models that have it: {able}." if able else "")
+        )
