@@ -31,7 +31,7 @@ def options(method_class: type, given: Iterable[str] | Mapping[str, Any] = ()) -
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-    values = dict(given) if isinstance(given, Mapping) else _pairs(given)
+    values = dict(given) if isinstance(given, Mapping) else pairs(given)
     known = {f.name: f for f in fields(method_class) if f.init}
     for name in values:
         if name not in known:
@@ -81,18 +81,18 @@ def _shadow(method_class: type) -> type:
     return type(method_class.__name__, (method_class,), {"__module__": method_class.__module__})
 
 
-def _pairs(given: Iterable[str]) -> dict[str, Any]:
+def pairs(given: Iterable[str]) -> dict[str, Any]:
     """``name=value`` strings; a value that reads as JSON is that, anything else is text."""
-    pairs: dict[str, Any] = {}
+    read: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or not name:
             raise ExpungeError(f"an option is written name=value, not {text!r}.")
-        if name in pairs:
+        if name in read:
             raise ExpungeError(f"the option {name!r} is given twice.")
         try:
-            pairs[name] = json.loads(value)
+            read[name] = json.loads(value)
         except ValueError:
-            pairs[name] = value.strip()
-    return pairs
+            read[name] = value.strip()
+    return read

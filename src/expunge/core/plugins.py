@@ -334,8 +334,10 @@ def load_data(name: str, **options: Any) -> types.Corpus:
 
 
 def is_path(name: str) -> bool:
-    """Whether ``--data`` means files of the user's: a JSONL file, or anything that lies somewhere."""
-    return name.endswith(".jsonl") or "/" in name or "\\" in name or Path(name).is_dir()
+    """Whether ``--data`` means files of the user's. A name of ours wins over a folder of that name: write ./people."""
+    if name.endswith(".jsonl") or "/" in name or "\\" in name:
+        return True
+    return Path(name).is_dir() and name not in {entry.name for entry in entries("data")}
 
 
 # ---------------------------------------------------------------------------------------- capabilities

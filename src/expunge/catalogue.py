@@ -1,0 +1,109 @@
+"""What ``expunge list`` and ``expunge show`` say, read from sources without importing a model library."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from pathlib import Path
+
+from expunge.console import columns
+from expunge.core import plugins
+from expunge.core.errors import ExpungeError, UnknownName
+from expunge.core.options import described
+from expunge.core.plugins import Entry
+
+LISTED = ("methods", "models", "data", "tasks", "suites")
+
+
+def listing(what: str) -> str:
+    """One line for each plug-in of a kind."""
+    if what not in LISTED:
+        raise UnknownName("list", what, LISTED)
+    if what == "methods":
+        return _methods()
+    rows = [(entry.name, entry.line) for entry in plugins.entries(what)]  # type: ignore[arg-type]
+    text = columns(rows) if rows else f"there are no {what} yet"
+    if what == "models" and (families := plugins.entries("backbones")):
+        text += "\n\nand any checkpoint of these families:\n" + columns([(e.name, e.line) for e in families], "  ")
+    return text
+
+
+def matrix() -> str:
+    """Methods against backbones: yes where the backbone has what the method needs."""
+    backbones = plugins.entries("backbones")
+    head = ["method", "needs", *(b.name for b in backbones), ""]
+    rows = [
+        [m.name, m.needs, *("yes" if m.runs_on(b) else "no" for b in backbones), ""] for m in plugins.entries("methods")
+    ]
+    return columns([head, *rows])
+
+
+def page(name: str) -> str:
+    """Everything a source says about the plug-in called ``name``; several kinds may share a name."""
+    if name.endswith(".py"):
+        return _user_method(Path(name))
+    known: dict[str, list[Entry]] = {}
+    for kind in plugins.KINDS:
+        for entry in plugins.entries(kind):
+            known.setdefault(entry.name, []).append(entry)
+    if name not in known:
+        raise UnknownName("method, model, data set, task or suite", name, known)
+    return "\n\n".join(_entry(entry) for entry in known[name])
+
+
+def _methods() -> str:
+    blocks = []
+    found = plugins.entries("methods")
+    for stage in plugins.STAGES:
+        if rows := [(entry.name, entry.line) for entry in found if entry.stage == stage]:
+            blocks.append(f"{stage}\n{columns(rows, '  ')}")
+    return "\n\n".join(blocks) or "there are no methods yet"
+
+
+def _entry(entry: Entry) -> str:
+    kind = {"data": "data set"}.get(entry.kind, entry.kind.removesuffix("s"))
+    parts = [f"{entry.name} ({f'{entry.stage} ' if entry.stage else ''}{kind})"]
+    if entry.path.suffix != ".py":
+        return "\n\n".join([*parts, *filter(None, [entry.line])])
+    tree = ast.parse(entry.path.read_text(encoding="utf-8"))
+    parts += _docstrings(tree, entry.class_name)
+    if entry.kind == "methods":
+        parts += [f"needs a model that has: {entry.needs}", _options(entry.path, entry.class_name)]
+    if entry.provides:
+        order = [name for name in plugins.CAPABILITIES if name in entry.provides]
+        parts.append(f"has: {', '.join(order)}")
+    if licence := _constant(tree, "LICENCE"):
+        parts.append(f"licence: {licence}")
+    return "\n\n".join(parts)
+
+
+def _user_method(path: Path) -> str:
+    method = plugins.load_method(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    parts = [f"{path.stem} (method in {path})", *_docstrings(tree, method.__name__)]
+    parts += [f"needs a model that has: {plugins.needs(method).__name__}", _options(path, method.__name__)]
+    return "\n\n".join(parts)
+
+
+def _docstrings(tree: ast.Module, class_name: str) -> list[str]:
+    """The module's and the class's, with the indentation of neither."""
+    nodes = [tree, *(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name)]
+    return [text for node in nodes if (text := ast.get_docstring(node))]
+
+
+def _options(path: Path, class_name: str) -> str:
+    found = described(path, class_name)
+    if not found:
+        return "options: none"
+    rows = [(o.name, o.type, f"= {o.default}" if o.default else "", o.about) for o in found]
+    return "options (-p name=value)\n" + columns(rows, "  ")
+
+
+def _constant(tree: ast.Module, name: str) -> str:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            try:
+                return textwrap.dedent(str(ast.literal_eval(node.value)))
+            except ValueError as error:
+                raise ExpungeError(f"{name} must be written as plain text, to be read without importing.") from error
+    return ""

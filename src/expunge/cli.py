@@ -1,0 +1,256 @@
+"""The command line: words in, one call of ``expunge.api``, a table out.
+
+Nothing here imports a model library; ``expunge.api`` is imported inside the command that starts work. Exit codes:
+0 fine, 1 a check found problems, 2 bad input, 70 a defect of ours, 130 stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from expunge import catalogue
+from expunge.console import FAILED, FINE, complain, kind_errors, progress
+from expunge.core.errors import ExpungeError
+
+app = typer.Typer(
+    name="expunge",
+    help="Make image-text models forget on request, and show what else changed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+Who = Annotated[
+    list[str],
+    typer.Option(
+        "--forget", metavar="WHO", help="Ids or groups, with commas or repeated; or a JSONL file of requests."
+    ),
+]
+Data = Annotated[
+    str,
+    typer.Option("--data", help="people, people:validation, scenes, or your own JSONL file with pictures beside it."),
+]
+Root = Annotated[
+    Optional[Path], typer.Option("--images", help="The folder that pictures of a JSONL file are named from.")  # noqa: UP045
+]
+Leakage = Annotated[
+    bool, typer.Option("--allow-leakage", help="Go on although the same picture or text is to be forgotten and kept.")
+]
+Out = Annotated[Optional[Path], typer.Option("--out", help="The run's folder; by default one below runs/.")]  # noqa: UP045
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a complete run that is already there.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Drives every random choice.")]
+Against = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--against", metavar="retrain|RUN", help="Compare with a model trained without them, or with a run."),
+]
+
+
+@app.command()
+def demo(
+    out: Out = None,
+    seed: Seed = 0,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many people to forget.")] = 5,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train the models again instead of taking kept ones.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Forget five people on the embedded model.
+
+    A table and a page, minutes on a laptop. The people are fictitious.
+    """
+    from expunge import api
+
+    with progress() as shown:
+        result = api.demo(out=out, seed=seed, count=count, fresh=fresh, overwrite=overwrite, progress=shown)
+    _say_result(result)
+
+
+@app.command()
+def forget(
+    model: Annotated[
+        str, typer.Option("--model", help="A zoo name, a saved folder, an official checkpoint, a hub id.")
+    ],
+    data: Data,
+    who: Who,
+    method: Annotated[
+        str, typer.Option("--method", help="A name from `expunge list methods`, or your ./mine.py.")
+    ] = "cse",
+    option: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "-p", "--option", metavar="NAME=VALUE", help="An option of the method; `expunge show METHOD` lists them."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
+    against: Against = None,
+    images: Root = None,
+    with_samples: Annotated[
+        bool, typer.Option("--with-samples", help="Keep the forgotten pictures and sentences in the run, for the page.")
+    ] = False,
+    allow_leakage: Leakage = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a model forget, and measure what changed."""
+    _known_before_work(method, data, option or [])
+    from expunge import api
+
+    with progress() as shown:
+        result = api.forget(
+            model=model, data=data, forget=requested(who), method=method, options=option or [], seed=seed, out=out,
+            against=against, with_samples=with_samples, images=images, allow_leakage=allow_leakage,
+            overwrite=overwrite, progress=shown,
+        )  # fmt: skip
+    _say_result(result)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    against: Against = None,
+) -> None:
+    """Measure a run again.
+
+    Before, after and retrained side by side.
+    """
+    _known_run(run)
+    from expunge import api
+
+    with progress() as shown:
+        result = api.evaluate(run, against=against, progress=shown)
+    _say_result(result)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write one page from what runs recorded."""
+    for run in runs:
+        _known_run(run)
+    from expunge import api
+
+    typer.echo(f"page: {api.write_report(runs, output)}")
+
+
+@app.command()
+def check(
+    request: Annotated[
+        list[str], typer.Argument(help="Who is to be forgotten: ids, groups, or a JSONL file of requests.")
+    ],
+    data: Data,
+    images: Root = None,
+    allow_leakage: Leakage = False,
+) -> None:
+    """Find what would make a run fail or lie.
+
+    Everything at once, before anything starts.
+    """
+    from expunge import api
+
+    problems, warnings = api.check(requested(request), data, images=images, allow_leakage=allow_leakage)
+    for problem in problems:
+        complain(str(problem))
+    for warning in warnings:
+        complain(f"note: {warning}")
+    if problems:
+        complain(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.")
+        raise typer.Exit(FAILED)
+    typer.echo("nothing found that would stop a run")
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="methods|models|data|tasks|suites", help="What to list.")] = "methods",
+    matrix: Annotated[bool, typer.Option("--matrix", help="Methods against backbones: which runs on which.")] = False,
+) -> None:
+    """List what there is, one line each."""
+    typer.echo(catalogue.matrix() if matrix else catalogue.listing(what))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A name from `expunge list`, or the path of a method's file.")],
+) -> None:
+    """Show what one of them is.
+
+    Its documentation, its options with their defaults, and the licence of data.
+    """
+    typer.echo(catalogue.page(name))
+
+
+def version_wanted(wanted: bool) -> None:
+    if wanted:
+        from expunge import __version__
+
+        typer.echo(f"expunge {__version__}")
+        raise typer.Exit(FINE)
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version_wanted, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Make image-text models forget on request, and show what else changed."""
+
+
+# ---------------------------------------------------------------------------------------------- inside
+
+
+def requested(given: list[str]) -> str | list[str]:
+    """One word is passed on as it is, since it may be a file; several are names, each possibly a list with commas."""
+    if len(given) == 1:
+        return given[0]
+    if files := [word for word in given if word.endswith(".jsonl")]:
+        raise ExpungeError(f"give either one file of requests or names, not both: {', '.join(files)}.")
+    return [name for word in given for part in word.split(",") if (name := part.strip())]
+
+
+def _known_run(folder: Path) -> None:
+    """Refuse a folder that is no whole run before anything slow is imported."""
+    from expunge.core.folder import open_run
+
+    open_run(folder)
+
+
+def _known_before_work(method: str, data: str, options: list[str]) -> None:
+    """Refuse misspelt names before a model library is imported: a typo costs no ten seconds."""
+    from expunge.core import plugins
+    from expunge.core.options import pairs
+
+    pairs(options)
+    if method.endswith(".py"):
+        if not Path(method).is_file():
+            raise ExpungeError(f"there is no method file {method}.")
+    else:
+        plugins.find("methods", method)
+    if not plugins.is_path(data):
+        plugins.find("data", data.partition(":")[0])
+    elif not Path(data).exists():
+        raise ExpungeError(f"there is no data at {data}.")
+
+
+def _say_result(result: Any) -> None:
+    """The table, and where everything lies."""
+    from rich.console import Console
+
+    table = result.table()
+    Console(soft_wrap=True).print(table, markup=False, highlight=False)
+    if result.folder is not None:
+        typer.echo(f"run: {result.folder}")
+        page = Path(result.folder) / "report.html"
+        if page.is_file():
+            typer.echo(f"page: {page}")
+
+
+def main() -> None:
+    """The entry point: every error becomes a sentence and an exit code."""
+    with kind_errors():
+        app()
