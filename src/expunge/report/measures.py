@@ -1,0 +1,189 @@
+"""Every measure in plain words, and how its numbers are written.
+
+The names are those of ``core.record``. ``short`` heads a column, ``plain`` is what a reader who has never seen the
+paper needs, ``better`` is the direction in which a number is good news.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from expunge.core.record import Better, Record, Score
+
+STAGES = {"before": "Before", "after": "After", "oracle": "Retrained"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One row of the score table, one column of the comparison."""
+
+    key: str
+    short: str
+    name: str
+    plain: str
+    better: Better
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure(
+        "r_forget_private", "Told", "Forgotten people: what was told",
+        "Finding a forgotten person by their name, birthplace, job and the like. This is what was to be forgotten.",
+        "oracle",
+    ),
+    Measure(
+        "r_forget_shared", "Seen", "Forgotten people: what can be seen",
+        "Finding the same people by what anybody sees in the picture: hair, glasses, clothes.", "oracle",
+    ),
+    Measure("r_forget", "R@D_f", "Forgotten people: both", "All searches for forgotten people, seen and told.", "oracle"),
+    Measure(
+        "r_retain_private", "Kept told", "Other people: what was told",
+        "The same kind of search for people nobody asked to remove. They look and read most like the forgotten ones, "
+        "so they are harmed first.", "higher",
+    ),
+    Measure("r_retain_shared", "Kept seen", "Other people: what can be seen", "The same for what can be seen.", "higher"),
+    Measure("r_retain", "R kept", "Other people: both", "All searches for people who stay.", "higher"),
+    Measure(
+        "r_test", "R@D_test", "Everyday pictures",
+        "Searches in ordinary pictures that were never in the training data.", "higher",
+    ),
+    Measure(
+        "mi", "MI", "Taken for training material",
+        "How sure an attacker's classifier is, on average, that the forgotten samples were trained on.", "oracle",
+    ),
+    Measure(
+        "mi_auc", "MI AUC", "Attacker's ability to tell",
+        "How well the attacker separates trained from never trained material; half right is guessing.", "oracle",
+    ),
+)  # fmt: skip
+BY_KEY = {m.key: m for m in MEASURES}
+
+SUMMARY: tuple[Measure, ...] = (
+    Measure("avg_g", "Avg.G", "Average gap to the retrained model", "Mean of the gaps in MI, R@D_f and R@D_test.", "lower"),
+    Measure("m_eff", "M_eff", "Effectiveness", "100 minus the gap in MI.", "higher"),
+    Measure("m_rel", "M_rel", "Reliability", "100 minus the gap in R@D_f.", "higher"),
+    Measure("m_loc", "M_loc", "Locality", "100 minus the gap in R@D_test.", "higher"),
+)
+
+GLOSSARY: tuple[tuple[str, str], ...] = (
+    ("Retrained model", "A model made the same way, from the start, without the forgotten people. It is what perfect "
+     "forgetting would look like, and what every result here is held against. Also called the oracle."),
+    ("Score (R, recall)", "The share of searches that find the right picture or sentence among the first 1, 5 and 10 "
+     "results, averaged, in per cent. Searching goes both ways: picture from sentence, and sentence from picture."),
+    ("What can be seen", "Knowledge that picture and sentence share: hair colour, glasses, clothes. Anybody who looks "
+     "at the picture knows it, so forgetting it is not asked for. The paper calls it modality-consistent; here: shared."),
+    ("What was told", "Knowledge that only the text brings: name, birthplace, employer. This is the private part."),
+    ("95 % interval", "The range in which the true value plausibly lies. Few samples make it wide. It is written small, "
+     "under or beside the number."),
+    ("Membership attack (MI)", "Somebody with access to the model tries to find out who was in its training data. The "
+     "attack is a classifier that looks at the model's inner state."),
+    ("Near neighbours", "People who stay in the model. They resemble the forgotten ones most, so careless forgetting "
+     "shows there first."),
+    ("Stand-ins (R₁, R₂)", "The method does not push the model into nothing. It draws a picture that fits what the "
+     "sentence says (R₁) and writes a sentence that fits what the picture shows (R₂), without the private part, and "
+     "moves the model towards them."),
+    ("MVI, CSE", "Multimodal Variational Inference makes the stand-ins. Contrastive Semantic Editing changes the model "
+     "with their help."),
+    ("Avg.G, M_eff, M_rel, M_loc", "The paper's summary numbers, all against the retrained model: the average gap "
+     "(smaller is better), and 100 minus the gap in MI, in R on the forgotten (R@D_f), and in R on everyday pictures "
+     "(R@D_test)."),
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------ numbers
+
+
+def finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: Any, digits: int = 1) -> str:
+    """``-3.25`` as ``−3.2``, with a real minus sign; an en dash where there is no number."""
+    if not finite(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def signed(value: Any, digits: int = 1) -> str:
+    """A difference: always with a sign, ``±0.0`` when nothing differs."""
+    if not finite(value):
+        return "–"
+    text = number(value, digits)
+    if not text.strip("0."):
+        return "±" + text
+    return text if value < 0 else "+" + text
+
+
+def interval(score: Score, digits: int = 0) -> str:
+    """``31–43``, or nothing when no interval was measured."""
+    if not (finite(score.low) and finite(score.high)):
+        return ""
+    low, high = number(score.low, digits), number(score.high, digits)
+    if low == high and score.low < score.high and digits == 0:
+        return interval(score, 1)
+    return f"{low}–{high}"
+
+
+def duration(seconds: Any) -> str:
+    """Seconds as a person says them: ``48 s``, ``5 min 12 s``, ``3 h 05 min``."""
+    if not finite(seconds):
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(whole / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def memory(megabytes: Any) -> str:
+    if not finite(megabytes):
+        return "–"
+    return f"{megabytes / 1024:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"
+
+
+def count(n: int, one: str, many: str | None = None) -> str:
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+# ------------------------------------------------------------------------------------------ reading records
+
+
+def score(record: Record, stage: str, key: str) -> Score | None:
+    """The score, or None when it was not measured or is not a number."""
+    found = record.scores.get(stage, {}).get(key)
+    return found if found is not None and finite(found.value) else None
+
+
+def value(record: Record, stage: str, key: str) -> float | None:
+    found = score(record, stage, key)
+    return found.value if found else None
+
+
+def summary(record: Record) -> dict[str, float]:
+    """The paper's summary; computed from the scores where the record does not hold it."""
+    numbers = {m.key: record.summary[m.key] for m in SUMMARY if finite(record.summary.get(m.key))}
+    gaps = {}
+    for name, key in (("m_eff", "mi"), ("m_rel", "r_forget"), ("m_loc", "r_test")):
+        after, oracle = value(record, "after", key), value(record, "oracle", key)
+        if after is not None and oracle is not None:
+            gaps[name] = abs(after - oracle)
+            numbers.setdefault(name, 100 - gaps[name])
+    if len(gaps) == 3:
+        numbers.setdefault("avg_g", sum(gaps.values()) / 3)
+    return numbers
+
+
+def method_name(record: Record) -> str:
+    """The method's name out of the spec, which may hold it as a word or as a mapping with its options."""
+    method = record.spec.get("method", "")
+    if isinstance(method, dict):
+        method = method.get("name", "")
+    return str(method)

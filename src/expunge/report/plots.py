@@ -1,0 +1,261 @@
+"""Figures as inline SVG: drawn by matplotlib at phone width, coloured by the page.
+
+Ink, lines and series are drawn in placeholder colours that are replaced with the page's CSS variables, so one
+drawing serves light, dark and print. Text stays text in the reader's own font. Equal input gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from expunge.core.record import Record
+from expunge.report.measures import BY_KEY, STAGES, finite, number, score, signed
+
+# placeholder drawn by matplotlib -> CSS variable of the page
+INK, QUIET, RULE, PAPER = "#010203", "#040506", "#070809", "#fdfcfb"
+BEFORE, AFTER, ORACLE = "#0a0b0c", "#0d0e0f", "#101112"
+VARIABLES = {
+    INK: "var(--ink)", QUIET: "var(--quiet)", RULE: "var(--rule)", PAPER: "var(--paper)", BEFORE: "var(--before)",
+    AFTER: "var(--after)", ORACLE: "var(--oracle)",
+}  # fmt: skip
+STAGE_COLOURS = {"before": BEFORE, "after": AFTER, "oracle": ORACLE}
+HEAT = LinearSegmentedColormap.from_list("heat", ["#f4f6f8", "#9cc3c9", "#2c7a86", "#0b3a45"])
+WIDTH = 3.75
+"""Inches; 360 CSS pixels, a phone held upright."""
+SHOWN_TERMS = 8
+SHOWN_WORDS = 12
+_STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "expunge", "font.family": "DejaVu Sans", "font.size": 8.6,
+    "text.color": INK, "axes.labelcolor": QUIET, "axes.edgecolor": RULE, "xtick.color": QUIET, "ytick.color": QUIET,
+    "xtick.labelcolor": QUIET, "ytick.labelcolor": INK, "axes.facecolor": "none", "figure.facecolor": "none",
+    "savefig.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False, "xtick.major.size": 0,
+    "ytick.major.size": 0, "axes.linewidth": 0.6, "grid.color": RULE, "grid.linewidth": 0.6, "axes.axisbelow": True,
+    "axes.unicode_minus": True, "text.parse_math": False,
+}  # fmt: skip
+
+
+def score_bars(record: Record, keys: Sequence[str]) -> str:
+    """One group of bars per measure: before, after, retrained, with 95 % intervals."""
+    stages = [stage for stage in STAGES if record.scores.get(stage)]
+    keys = [key for key in keys if any(score(record, stage, key) for stage in stages)]
+    if not keys:
+        return ""
+    with matplotlib.rc_context(_STYLE):
+        group = 0.42 + 0.21 * len(stages)
+        figure, axes = _canvas(0.25 + group * len(keys))
+        y = 0.0
+        spoken = []
+        for key in keys:
+            axes.text(0, y, BY_KEY[key].name, va="center", ha="left", weight="bold", size=8.8)
+            y += 0.27
+            said = []
+            for stage in stages:
+                one = score(record, stage, key)
+                if one is not None:
+                    _bar(axes, y, one.value, one.low, one.high, STAGE_COLOURS[stage], STAGES[stage])
+                    said.append(f"{STAGES[stage].lower()} {number(one.value)}")
+                y += 0.21
+            y += group - 0.27 - 0.21 * len(stages)
+            spoken.append(f"{BY_KEY[key].name}: {', '.join(said)}")
+        axes.set_ylim(y - 0.1, -0.15)
+        axes.set_xlim(0, 116)
+        axes.set_xticks([0, 25, 50, 75, 100])
+        axes.xaxis.grid(True)
+        axes.set_yticks([])
+        axes.spines[["left", "bottom"]].set_visible(False)
+        return _svg(figure, "scores", "Bar chart. " + "; ".join(spoken) + ".")
+
+
+def _bar(axes: Axes, y: float, value: float, low: float, high: float, colour: str, name: str) -> None:
+    axes.barh(y, max(value, 0.4), height=0.15, color=colour, linewidth=0)
+    if finite(low) and finite(high):
+        axes.plot([low, high], [y, y], color=PAPER, linewidth=2.6, solid_capstyle="butt")
+        axes.plot([low, high], [y, y], color=INK, linewidth=0.9, solid_capstyle="butt")
+    reach = max(value, high if finite(high) else value)
+    axes.text(reach + 1.5, y, number(value), va="center", ha="left", size=8.2)
+    axes.text(-1.5, y, name, va="center", ha="right", size=8.2, color=QUIET)
+
+
+def matrix(values: Sequence[Sequence[float]], labels: Sequence[str], name: str, title: str) -> str:
+    """Matching scores of every text (row) with every picture (column), 0 to 100 or 0 to 1."""
+    rows = [[float(v) if finite(v) else math.nan for v in row] for row in values]
+    if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
+        return ""
+    flat = [v for row in rows for v in row if finite(v)]
+    top = 1.0 if not flat or max(flat) <= 1.0 else 100.0
+    diagonal = [row[i] for i, row in enumerate(rows) if i < len(row) and finite(row[i])]
+    others = [v for i, row in enumerate(rows) for j, v in enumerate(row) if i != j and finite(v)]
+    with matplotlib.rc_context(_STYLE):
+        few = len(rows) <= 12
+        wide = 2.7
+        figure = Figure(figsize=(wide, wide * len(rows) / len(rows[0]) + 0.15))
+        axes = figure.add_axes((0.22 if few else 0.06, 0.14 if few else 0.05, 0.76 if few else 0.92, 0.84 if few else 0.93))
+        axes.pcolormesh(rows, cmap=HEAT, vmin=0, vmax=top, linewidth=0.8 if few else 0, edgecolors=PAPER if few else "none")
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+        axes.spines[:].set_visible(False)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if few and len(labels) == len(rows):
+            places = [i + 0.5 for i in range(len(rows))]
+            axes.set_yticks(places, [_short(label, 13) for label in labels], size=8)
+            axes.set_xticks(places, [_short(label, 13) for label in labels], size=8, rotation=30, ha="right")
+            if len(rows) <= 8:
+                for i, row in enumerate(rows):
+                    for j, v in enumerate(row):
+                        light = "white" if finite(v) and v / top > 0.5 else "#1d2530"
+                        shown = number(v * (100 if top == 1.0 else 1), 0)
+                        axes.text(j + 0.5, i + 0.5, shown, ha="center", va="center", size=8, color=light)
+        scale = 100 / top
+        spoken = f"{title}: own pairs score {number(scale * _mean(diagonal), 0)} on average, strangers {number(scale * _mean(others), 0)}."
+        return _svg(figure, name, "Heat map. " + spoken)
+
+
+def scatter(points: Sequence[Mapping[str, Any]], name: str, title: str, limits: tuple[float, float, float, float] | None = None) -> str:
+    """A map of meaning: circles are pictures, crosses are sentences; colour is for the forgotten."""
+    kept = [p for p in points if finite(p.get("x")) and finite(p.get("y"))]
+    if not kept:
+        return ""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(2.9, 2.7))
+        axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
+        for forgotten in (False, True):
+            for picture in (True, False):
+                some = [p for p in kept if is_forgotten(p) == forgotten and is_picture(p) == picture]
+                colour = AFTER if forgotten else BEFORE
+                axes.scatter(
+                    [p["x"] for p in some], [p["y"] for p in some], s=17 if forgotten else 8,
+                    marker="o" if picture else "x", c="none" if picture else colour,
+                    edgecolors=colour if picture else None, linewidths=1.1 if forgotten else 0.6,
+                    rasterized=len(kept) > 2500,
+                )  # fmt: skip
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(True)
+        axes.margins(0.05)
+        gone = sum(map(is_forgotten, kept))
+        return _svg(figure, name, f"Scatter plot. {title}: {gone} forgotten and {len(kept) - gone} retained points.")
+
+
+def is_forgotten(point: Mapping[str, Any]) -> bool:
+    return str(point.get("set", "")).lower().startswith("forg")
+
+
+def is_picture(point: Mapping[str, Any]) -> bool:
+    return str(point.get("modality", "")).lower() in ("image", "images", "picture", "pictures", "vision")
+
+
+def split_words(words: Sequence[Mapping[str, Any]], shown: int = SHOWN_WORDS) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The words that lost the most, and those that moved the least."""
+    usable = [w for w in words if finite(w.get("shift"))]
+    by_loss = sorted(usable, key=lambda w: (w["shift"], str(w.get("word"))))
+    lost = [w for w in by_loss if w["shift"] < 0][: min(shown, (len(usable) + 1) // 2)]
+    taken = {id(w) for w in lost}
+    rest = sorted((w for w in usable if id(w) not in taken), key=lambda w: (abs(w["shift"]), str(w.get("word"))))
+    return lost, rest[:shown]
+
+
+def word_shifts(words: Sequence[Mapping[str, Any]], name: str, title: str) -> str:
+    """One line per word: where its match stood before (ring) and stands after (dot), 0 to 100."""
+    words = [w for w in words if finite(w.get("before")) and finite(w.get("after"))]
+    if not words:
+        return ""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _canvas(0.4 + 0.19 * len(words), left=0.27, right=0.85)
+        for y, w in enumerate(words):
+            axes.plot([w["before"], w["after"]], [y, y], color=RULE, linewidth=2, solid_capstyle="round", zorder=1)
+            axes.scatter([w["before"]], [y], s=20, c=PAPER, edgecolors=BEFORE, linewidths=1.2, zorder=2, clip_on=False)
+            axes.scatter([w["after"]], [y], s=20, c=AFTER, linewidths=0, zorder=3, clip_on=False)
+            axes.text(105, y, signed(w["shift"]), va="center", ha="left", size=8.2)
+        axes.set_yticks(range(len(words)), [_short(str(w.get("word", "")), 17) for w in words])
+        axes.set_ylim(len(words) - 0.5, -0.7)
+        axes.set_xlim(0, 100)
+        axes.set_xticks([0, 50, 100])
+        axes.xaxis.grid(True)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        spoken = ", ".join(f"{w.get('word', '')} {signed(w['shift'])}" for w in words)
+        return _svg(figure, name, f"{title}: {spoken}.")
+
+
+def terms(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Each training term over the steps, one small panel per term."""
+    skipped = {"step", "steps", "epoch", "seed", "total_steps"}
+    keys = list(dict.fromkeys(k for row in rows for k, v in row.items() if finite(v) and k not in skipped))
+    keys = [k for k in keys if sum(finite(row.get(k)) for row in rows) > 1][:SHOWN_TERMS]
+    if not keys:
+        return ""
+    with matplotlib.rc_context(_STYLE):
+        deep = (len(keys) + 1) // 2
+        figure = Figure(figsize=(WIDTH, 1.05 * deep + 0.1))
+        panels = figure.subplots(deep, 2, squeeze=False)
+        figure.subplots_adjust(left=0.11, right=0.98, top=1 - 0.22 / (1.05 * deep), bottom=0.24 / (1.05 * deep), wspace=0.34, hspace=0.62)
+        spoken = []
+        for i, axes in enumerate(panels.flat):
+            if i >= len(keys):
+                axes.set_visible(False)
+                continue
+            pairs = [(row.get("step", at), row[keys[i]]) for at, row in enumerate(rows) if finite(row.get(keys[i]))]
+            steps, values = _thin(pairs)
+            axes.plot(steps, values, color=AFTER, linewidth=1.1)
+            axes.set_title(_short(keys[i], 24), loc="left", size=8.4, pad=3)
+            axes.locator_params(nbins=3)
+            axes.tick_params(labelsize=7.2, labelcolor=QUIET, pad=2)
+            axes.yaxis.grid(True)
+            axes.spines["left"].set_visible(False)
+            spoken.append(f"{keys[i]} from {number(values[0], 3)} to {number(values[-1], 3)}")
+        return _svg(figure, "terms", "Line charts over training steps. " + "; ".join(spoken) + ".")
+
+
+def _thin(pairs: Sequence[tuple[Any, float]], most: int = 160) -> tuple[list[float], list[float]]:
+    """At most ``most`` points: means over neighbouring steps."""
+    size = max(1, math.ceil(len(pairs) / most))
+    chunks = [pairs[i : i + size] for i in range(0, len(pairs), size)]
+    return [_mean([float(s) for s, _ in c]) for c in chunks], [_mean([float(v) for _, v in c]) for c in chunks]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _canvas(height: float, left: float = 0.2, right: float = 0.99) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height))
+    return figure, figure.add_axes((left, 0.22 / height, right - left, 1 - 0.27 / height))
+
+
+# ------------------------------------------------------------------------------------------ to the page
+
+
+def _svg(figure: Figure, name: str, spoken: str) -> str:
+    """Bare <svg> for a page: no prologue, no metadata, ids of its own, colours from the page, a text alternative."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r"<!--.*?-->|<style.*?</style>", "", text, flags=re.S)  # its one rule stands in page.css
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
+    for placeholder, variable in VARIABLES.items():
+        text = text.replace(placeholder, variable)
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "inherit", text)
+    points = figure.get_figwidth() * 72
+    head = f'<svg role="img" aria-label="{escape(spoken)}" style="width: {points * 4 / 3:.0f}px"'
+    text = re.sub(r'<svg (?:width|height)="[^"]*"', "<svg", text, count=1)
+    text = re.sub(r"^<svg([^>]*)>", lambda m: head + re.sub(r'\s(?:width|height)="[^"]*"', "", m[1]) + ">", text, count=1)
+    return re.sub(r"\n\s*", "\n", text)

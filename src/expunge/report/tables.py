@@ -1,0 +1,249 @@
+"""The same table three ways: for the terminal (rich), for a README (Markdown) and for the page (plain cells).
+
+One row per model or method. In parentheses stands the difference to the retrained model, in small print the 95 %
+interval. The best method of each column is marked; the retrained model (the reference) and doing nothing (a
+control, which trivially keeps everything) do not compete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from expunge.core.record import Better, Record
+from expunge.report.measures import (
+    BY_KEY, STAGES, SUMMARY, duration, finite, interval, memory, method_name, number, score, signed, summary, value,
+)  # fmt: skip
+
+OUT_OF_COMPETITION = {"nothing", "retrain", "retrained", "oracle", "before", "original"}
+SCORE_COLUMNS = (
+    "mi", "r_forget", "r_forget_shared", "r_forget_private", "r_test", "r_retain_shared", "r_retain_private",
+)  # fmt: skip
+HEADS = {
+    "mi": "MI", "r_forget": "R@D_f", "r_forget_shared": "D_f seen", "r_forget_private": "D_f told", "r_test": "R@D_test",
+    "r_retain_shared": "kept seen", "r_retain_private": "kept told", "seconds": "time", "memory": "memory",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number as text: the value, its interval, its distance to the retrained model."""
+
+    text: str = "–"
+    interval: str = ""
+    delta: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    key: str
+    head: str
+    title: str
+    better: Better
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    cells: tuple[Cell, ...]
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A finished table: columns that hold at least one number, rows in the order given."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+def compare(named: Sequence[tuple[str, Record]]) -> Grid:
+    """One row per record, with the scores of its *after* model."""
+    columns = _columns()
+    rows: list[list[Cell]] = []
+    competing: list[dict[str, float]] = []
+    for label, record in named:
+        out = _out_of_competition(label, record)
+        shown = [_cell(record, "after", column.key) for column in columns]
+        rows.append([replace(cell, delta="") for cell in shown] if _is_reference(label, record) else shown)
+        competing.append({} if out else {c.key: v for c in columns if (v := _merit(record, c)) is not None})
+    return _grid(columns, [label for label, _ in named], _mark(columns, rows, competing), named)
+
+
+def stages(record: Record) -> Grid:
+    """One row per stage of a single run: before, after, retrained. Summary and cost belong to *after*."""
+    columns = _columns()
+    present = [stage for stage in STAGES if record.scores.get(stage)]
+    rows = [[_cell(record, stage, column.key) for column in columns] for stage in present]
+    return _grid(columns, [STAGES[stage] for stage in present], rows, [])
+
+
+def _columns() -> tuple[Column, ...]:
+    scores = [Column(k, HEADS[k], f"{BY_KEY[k].name}. {BY_KEY[k].plain}", BY_KEY[k].better) for k in SCORE_COLUMNS]
+    papers = [Column(m.key, m.short, f"{m.name}. {m.plain}", m.better) for m in SUMMARY]
+    costs = [
+        Column("seconds", HEADS["seconds"], "Wall-clock time; in small print the share of MVI, which makes the stand-ins.", "lower"),
+        Column("memory", HEADS["memory"], "Peak memory.", "lower"),
+    ]
+    return (*scores, *papers, *costs)
+
+
+def _cell(record: Record, stage: str, key: str) -> Cell:
+    if key in BY_KEY:
+        one = score(record, stage, key)
+        if one is None:
+            return Cell()
+        oracle = value(record, "oracle", key)
+        delta = "" if oracle is None or stage == "oracle" else signed(one.value - oracle)
+        return Cell(number(one.value), interval(one), delta)
+    if stage != "after":
+        return Cell("")
+    if key == "seconds":
+        mvi = record.cost.get("seconds_mvi")
+        return Cell(duration(record.cost.get("seconds")), f"MVI {duration(mvi)}" if finite(mvi) and mvi else "")
+    if key == "memory":
+        return Cell(memory(record.cost.get("peak_memory_mb")))
+    return Cell(number(summary(record).get(key), 2))
+
+
+def _merit(record: Record, column: Column) -> float | None:
+    """How good this record is in this column; larger is better."""
+    if column.key in BY_KEY:
+        found, oracle = value(record, "after", column.key), value(record, "oracle", column.key)
+        if found is None or (column.better == "oracle" and oracle is None):
+            return None
+        return -abs(found - oracle) if column.better == "oracle" and oracle is not None else found
+    raw = {"seconds": record.cost.get("seconds"), "memory": record.cost.get("peak_memory_mb")}
+    found = raw.get(column.key, summary(record).get(column.key))
+    if found is None or not finite(found):
+        return None
+    return -found if column.better == "lower" else found
+
+
+def _out_of_competition(label: str, record: Record) -> bool:
+    return label.lower() in OUT_OF_COMPETITION or method_name(record).lower() in OUT_OF_COMPETITION
+
+
+def _mark(columns: Sequence[Column], rows: list[list[Cell]], merits: list[dict[str, float]]) -> list[list[Cell]]:
+    for i, column in enumerate(columns):
+        found = [m[column.key] for m in merits if column.key in m]
+        if len(set(found)) < 2:
+            continue  # nobody to be better than
+        for row, merit in zip(rows, merits, strict=True):
+            if merit.get(column.key) == max(found):
+                row[i] = replace(row[i], best=True)
+    return rows
+
+
+def _grid(columns: Sequence[Column], labels: Sequence[str], rows: list[list[Cell]], named: Sequence[tuple[str, Record]]) -> Grid:
+    used = [i for i in range(len(columns)) if any(row[i].text not in ("", "–") for row in rows)]
+    reference = [_is_reference(label, record) for label, record in named] or [False] * len(rows)
+    return Grid(
+        tuple(columns[i] for i in used),
+        tuple(
+            Row(label, tuple(row[i] for i in used), ref) for label, row, ref in zip(labels, rows, reference, strict=True)
+        ),
+    )
+
+
+def _is_reference(label: str, record: Record) -> bool:
+    names = {label.lower(), method_name(record).lower()}
+    return bool(names & {"retrain", "retrained", "oracle"})
+
+
+# ------------------------------------------------------------------------------------------ terminal
+
+
+@dataclass(frozen=True)
+class TerminalTable:
+    """A grid that rich can print. Columns that do not fit beside the others go into a second block below."""
+
+    grid: Grid
+    title: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for i, part in enumerate(_blocks(self.grid, options.max_width)):
+            if i:
+                yield Text("")
+            yield self._block(part, self.title if i == 0 else "")
+        cells = [cell for row in self.grid.rows for cell in row.cells]
+        said = ["(±) difference to the retrained model"] if any(c.delta for c in cells) else []
+        said += ["below: 95 % interval"] if any(c.interval for c in cells) else []
+        said += ["green: best method"] if any(c.best for c in cells) else []
+        yield Text(" · ".join(said), style="dim")
+
+    def _block(self, indices: Sequence[int], title: str) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, title=title or None, title_style="bold", title_justify="left", pad_edge=False, padding=(0, 0, 0, 1))
+        table.add_column("")
+        for i in indices:
+            table.add_column(self.grid.columns[i].head, justify="right", no_wrap=True)
+        for row in self.grid.rows:
+            style = "italic" if row.reference else ""
+            table.add_row(Text(row.label, style=style), *(_rich_cell(row.cells[i]) for i in indices))
+        return table
+
+
+def terminal_table(grid: Grid, title: str = "") -> TerminalTable:
+    """For ``rich.print``."""
+    return TerminalTable(grid, title)
+
+
+def _rich_cell(cell: Cell) -> Text:
+    text = Text(cell.text, style="bold green" if cell.best else "")
+    if cell.delta:
+        text.append(f" ({cell.delta})", style="dim")
+    if cell.interval:
+        text.append(f"\n{cell.interval}", style="dim")
+    return text
+
+
+def _blocks(grid: Grid, width: int) -> list[list[int]]:
+    """Column indices, cut into as few blocks as the width allows."""
+    gap = 2
+    first = max((len(row.label) for row in grid.rows), default=0) + gap
+    blocks: list[list[int]] = [[]]
+    used = first
+    for i, column in enumerate(grid.columns):
+        cells = [_rich_cell(row.cells[i]).plain.split("\n") for row in grid.rows]
+        need = max(len(column.head), *(len(line) for lines in cells for line in lines)) + gap
+        if blocks[-1] and used + need > width:
+            blocks.append([])
+            used = first
+        blocks[-1].append(i)
+        used += need
+    return [block for block in blocks if block]
+
+
+# ------------------------------------------------------------------------------------------ Markdown
+
+
+def markdown(grid: Grid) -> str:
+    """A GitHub table; ends with a newline."""
+    head = "| | " + " | ".join(_escape(c.head) for c in grid.columns) + " |"
+    rule = "|---|" + "---:|" * len(grid.columns)
+    lines = [head, rule]
+    for row in grid.rows:
+        label = f"*{_escape(row.label)}*" if row.reference else _escape(row.label)
+        lines.append("| " + " | ".join([label, *(_markdown_cell(cell) for cell in row.cells)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    parts = [f"**{cell.text}**" if cell.best else cell.text]
+    if cell.delta:
+        parts.append(f"({cell.delta})")
+    if cell.interval:
+        parts.append(f"<sub>{cell.interval}</sub>")
+    return " ".join(parts)
+
+
+def _escape(text: str) -> str:
+    for mark in "\\|*<_":
+        text = text.replace(mark, "&lt;" if mark == "<" else "\\" + mark)
+    return text.replace("\n", " ")
