@@ -63,7 +63,11 @@ class Toy:
         longest = max(map(len, words))
         ids = torch.tensor([[0, *w, *[0] * (longest - len(w))] for w in words])
         mask = torch.tensor([[1] * (1 + len(w)) + [0] * (longest - len(w)) for w in words])
-        return {"pixels": torch.stack(pixels).float().reshape(-1, 16, 12) / 255 - 0.5, "input_ids": ids, "attention_mask": mask}
+        return {
+            "pixels": torch.stack(pixels).float().reshape(-1, 16, 12) / 255 - 0.5,
+            "input_ids": ids,
+            "attention_mask": mask,
+        }
 
     def _encoded(self, tokens, mask):
         mean = (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
@@ -124,7 +128,10 @@ def scene(name: str) -> list[Example]:
     """A picture with three everyday captions."""
     facts = frozenset({f"has={name}", "ground"})
     lines = [f"there is {name}", f"{name} on the ground today", f"a drawing of {name} and nothing else at all"]
-    return [Example(f"{name}-{i}", Noise(name), t, name, "scenes", "shared", frozenset({f"has={name}"}), facts) for i, t in enumerate(lines)]
+    return [
+        Example(f"{name}-{i}", Noise(name), t, name, "scenes", "shared", frozenset({f"has={name}"}), facts)
+        for i, t in enumerate(lines)
+    ]
 
 
 def people(prefix: str, count: int) -> tuple[Example, ...]:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import Noise, Toy, people, person, scenes
 
 from expunge.core.types import Example
 from expunge.tasks.encoding import encode, fuse_pairs
@@ -17,6 +16,7 @@ from expunge.tasks.gallery import Gallery, digest
 from expunge.tasks.predictions import Predictions, shortlist
 from expunge.tasks.recall import expected_hits, recall
 from expunge.tasks.retrieval import predict
+from toy import Noise, Toy, people, person, scenes
 
 
 def world() -> tuple[Example, ...]:
@@ -48,7 +48,9 @@ def test_a_perfect_model_has_recall_100(kind):
 
 
 def test_identical_descriptions_count_for_everyone_they_fit():
-    twins = [replace(e, id=f"{name}-{e.id}", image=Noise(name), group=name) for name in ("a", "b") for e in person("x")[:2]]
+    twins = [
+        replace(e, id=f"{name}-{e.id}", image=Noise(name), group=name) for name in ("a", "b") for e in person("x")[:2]
+    ]
     gallery = Gallery("twins", tuple(twins))
     assert recall(made(gallery, lambda p, t: p.group == "a"), gallery).value == 100
 
@@ -69,7 +71,9 @@ def test_ties_count_by_expectation():
     relevant[0, 3] = True
     np.testing.assert_allclose(expected_hits(scores, relevant), [[1 / 20, 5 / 20, 10 / 20]])
     relevant[0, 7] = True  # two right among twenty: 1 - C(18, k) / C(20, k)
-    np.testing.assert_allclose(expected_hits(scores, relevant), [[0.1, 1 - 15 * 14 / (20 * 19), 1 - 10 * 9 / (20 * 19)]])
+    np.testing.assert_allclose(
+        expected_hits(scores, relevant), [[0.1, 1 - 15 * 14 / (20 * 19), 1 - 10 * 9 / (20 * 19)]]
+    )
     scores[0, :4] = [2, 2, 2, 1]
     np.testing.assert_allclose(expected_hits(scores, relevant), [[0, 1, 1]])
 
@@ -140,7 +144,9 @@ def test_predictions_refuse_a_gallery_they_do_not_know():
 @pytest.mark.parametrize("k_test", [1, 4, 500])
 def test_prepared_equals_plain_loop(k_test):
     galleries = [Gallery("all", world()), Gallery("private", world(), people("ann", 2), "private")]
-    fast, slow = (predict(Toy(3), galleries, k_test=k_test, batch=7, pair_batch=5, naive=naive) for naive in (False, True))
+    fast, slow = (
+        predict(Toy(3), galleries, k_test=k_test, batch=7, pair_batch=5, naive=naive) for naive in (False, True)
+    )
     scored = ~fast.itm.isneginf()
     assert torch.equal(scored, ~slow.itm.isneginf())
     assert (fast.itm - slow.itm)[scored].abs().max() <= 1e-5
@@ -149,7 +155,11 @@ def test_prepared_equals_plain_loop(k_test):
 
 
 def test_one_forward_gives_what_every_gallery_alone_gives():
-    galleries = [Gallery("all", world()), Gallery("scenes", scenes("tree", 5)), Gallery("told", world(), people("ann", 2), "private")]
+    galleries = [
+        Gallery("all", world()),
+        Gallery("scenes", scenes("tree", 5)),
+        Gallery("told", world(), people("ann", 2), "private"),
+    ]
     together = predict(Toy(1), galleries, k_test=3)
     for gallery in galleries:
         alone = recall(predict(Toy(1), [gallery], k_test=3), gallery)

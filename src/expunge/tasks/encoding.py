@@ -77,7 +77,12 @@ def judging(model: Embeds, precision: Precision = "float32") -> Iterator[None]:
 
 
 def encode(
-    model: Embeds, examples: Iterable[Example], run: Run | None = None, *, batch: int = 64, precision: Precision = "float32"
+    model: Embeds,
+    examples: Iterable[Example],
+    run: Run | None = None,
+    *,
+    batch: int = 64,
+    precision: Precision = "float32",
 ) -> Encodings:
     """Encode each distinct picture and each distinct text once. Raises what ``judging`` and ``collate`` raise."""
     examples = tuple(examples)

@@ -112,9 +112,7 @@ def lay_out(gallery: Gallery, rows: Mapping[str, int], columns: Mapping[str, int
     for e in sorted(asking, key=lambda e: e.id):
         first.setdefault(place_of(e), group_of(e))
     askers = [i for i in sorted(first) if bool(relevant[i].any())]
-    texts_asking = sorted(
-        (spot_of(e), group_of(e)) for e in asking if gallery.kind is None or e.kind == gallery.kind
-    )
+    texts_asking = sorted((spot_of(e), group_of(e)) for e in asking if gallery.kind is None or e.kind == gallery.kind)
     return Board(
         torch.tensor(pictures),
         torch.tensor(texts),
@@ -126,7 +124,9 @@ def lay_out(gallery: Gallery, rows: Mapping[str, int], columns: Mapping[str, int
     )
 
 
-def relevance(examples: Iterable[Example], candidates: Iterable[Example], height: int, width: int, place_of, spot_of) -> Tensor:
+def relevance(
+    examples: Iterable[Example], candidates: Iterable[Example], height: int, width: int, place_of, spot_of
+) -> Tensor:
     """Which texts are true of which pictures, [P, T] bool.
 
     A text is relevant to a picture when all it states is true of it (``Example.described_by``), so descriptions

@@ -69,7 +69,12 @@ class Predictions:
     def save(self, path: str | Path) -> None:
         """One safetensors file; names are digests, so it holds no sample (short texts could be guessed)."""
         i, j = torch.nonzero(~torch.isneginf(self.itm), as_tuple=True)
-        tensors = {"itc": self.itc, "pairs": torch.stack([i, j]), "itm": self.itm[i, j], "probability": self.probability[i, j]}
+        tensors = {
+            "itc": self.itc,
+            "pairs": torch.stack([i, j]),
+            "itm": self.itm[i, j],
+            "probability": self.probability[i, j],
+        }
         names = {"pictures": self.pictures, "texts": self.texts, "k_test": self.k_test, "broken": self.broken}
         save_file({k: v.contiguous() for k, v in tensors.items()}, str(path), {"predictions": json.dumps(names)})
 
@@ -78,7 +83,7 @@ class Predictions:
         """Read what ``save`` wrote."""
         with safe_open(str(path), "pt") as file:
             names = json.loads(file.metadata()["predictions"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
         i, j = tensors["pairs"]
         shape = tensors["itc"].shape
         return cls(

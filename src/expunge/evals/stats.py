@@ -1,0 +1,60 @@
+"""Several seeds become one number with an interval, and two methods one comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from expunge.core.record import Better, Score
+
+
+def mean_interval(values: Sequence[float], better: Better = "higher", confidence: float = 0.95) -> Score:
+    """Mean over seeds with Student's interval. One value has no interval (NaN). Raises ValueError without values.
+
+    Values that are not numbers are refused too: leaving a seed out silently would flatter whatever failed.
+    """
+    x = np.asarray(values, dtype=float)
+    if not len(x) or not np.isfinite(x).all():
+        raise ValueError(f"cannot average {list(values)}: every seed must have given a number")
+    if len(x) == 1:
+        return Score(float(x[0]), 1, better=better)
+    half = float(stats.t.ppf((1 + confidence) / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
+    return Score(float(x.mean()), len(x), float(x.mean()) - half, float(x.mean()) + half, better)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """First minus second, seed by seed: the mean difference with its interval, and how likely by chance.
+
+    ``p_value`` is of the paired t-test, two-sided; NaN with fewer than two seeds.
+    """
+
+    difference: Score
+    p_value: float
+
+
+def paired(first: Sequence[float], second: Sequence[float]) -> Comparison:
+    """Compare two methods over the same seeds. Raises ValueError when the seeds do not pair up."""
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} seeds against {len(second)}: a paired test needs the same seeds")
+    gaps = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    score = mean_interval(gaps.tolist())
+    if len(gaps) < 2:
+        return Comparison(score, math.nan)
+    if np.ptp(gaps) == 0:  # the t statistic is 0/0 or infinite
+        return Comparison(score, 1.0 if gaps[0] == 0 else 0.0)
+    return Comparison(score, float(stats.ttest_rel(first, second).pvalue))
+
+
+def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, Score]:
+    """Every number that all runs have, averaged over them."""
+    names = [n for n in runs[0] if all(n in r for r in runs)] if runs else []
+    return {name: mean_interval([r[name] for r in runs], "lower" if _is_gap(name) else "higher") for name in names}
+
+
+def _is_gap(name: str) -> bool:
+    return name.startswith("delta_") or name == "avg_g"

@@ -1,0 +1,99 @@
+"""Looking inside: shapes, names, and that it says what the model says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from expunge.evals.attribution import (
+    feature_map,
+    features,
+    gradcam_maps,
+    matching_matrix,
+    word_matches,
+    word_shift,
+)
+from expunge.evals.panels import person_panels
+from expunge.tasks.gallery import Gallery
+from expunge.tasks.retrieval import predict
+from toy import Toy, people, scenes
+
+FORGET, RETAIN = people("f", 4), people("r", 5)
+
+
+class Seer(Toy):
+    """A toy that explains itself: looks at the top left corner of everything."""
+
+    def gradcam(self, batch, layer=-1):
+        count, tokens = batch["input_ids"].shape
+        cam = torch.zeros(count, tokens, 4, 4)
+        cam[:, 0, 0, 0] = 2.0
+        return cam
+
+
+def test_words_that_lost_their_match():
+    before = word_matches(Toy(0), FORGET)
+    words = {row["word"] for row in before}
+    assert "hair" in words and "likes" in words and not words & {"of", "a", "the", "with"}
+    assert len({(r["picture"], r["word"]) for r in before}) == len(before)
+    assert all(row["shift"] == 0 for row in word_shift(before, before))
+    after = [dict(row, match=0.0) if row["word"] == "hair" else row for row in before]
+    shift = word_shift(before, after)
+    assert shift[0]["word"] == "hair" and shift[0]["pictures"] == 4 and shift[0]["after"] == 0
+    assert "f0" not in {row["word"] for row in shift}  # one picture only
+    with pytest.raises(ValueError, match="same pictures"):
+        word_shift(before, word_matches(Toy(0), RETAIN))
+    assert word_matches(Toy(), []) == []
+
+
+def test_matching_matrix_is_the_models_own_answer():
+    model = Toy()
+    found = matching_matrix(model, FORGET, at_most=3)
+    assert found["groups"] == ["f0", "f1", "f2"] and "lives" in found["texts"][0]
+    example = next(e for e in FORGET if e.text == found["texts"][1])
+    with torch.no_grad():
+        batch = model.collate([example])
+        model.module.eval()
+        chance = model.fuse(model.encode_images(batch), model.encode_texts(batch)).logits.softmax(-1)[0, 1]
+    assert found["matrix"][1][1] == pytest.approx(float(chance), abs=1e-6)
+
+
+def test_gradcam_only_where_the_model_can():
+    assert gradcam_maps(Toy(), FORGET) is None
+    maps = gradcam_maps(Seer(), FORGET, batch=3)
+    assert len(maps) == len(FORGET) and maps[0][0][0] == 1.0 and maps[0][1][1] == 0.0
+
+
+def test_feature_map_places_both_stages_together():
+    stages = {name: features(Toy(seed), FORGET, RETAIN, at_most=6) for seed, name in enumerate(("before", "after"))}
+    points = feature_map(stages)
+    assert {p["stage"] for p in points} == {"before", "after"} and {p["side"] for p in points} == {"image", "text"}
+    assert len(points) == sum(map(len, stages.values())) and "feature" not in points[0]
+    assert points == feature_map(stages)
+    json.dumps(points, allow_nan=False)
+    assert feature_map({"before": []}) == []
+
+
+def test_panels_show_what_the_model_finds():
+    gallery = Gallery("r_forget", FORGET + RETAIN + scenes("t", 3), FORGET)
+    stages = {name: predict(Toy(seed), [gallery], k_test=6) for seed, name in enumerate(("before", "after"))}
+    panels = person_panels(stages, gallery, top=5)
+    assert [p["group"] for p in panels] == ["f0", "f1", "f2", "f3"]
+    first = panels[0]
+    assert first["picture"] == "f0" and [s["kind"] for s in first["sentences"]] == ["shared", "private"]
+    for stage in ("before", "after"):
+        matches = [row["match"] for row in first["texts"][stage]]
+        assert len(matches) == 5 and all(0 <= m <= 100 for m in matches)
+        assert len(first["sentences"][1]["pictures"][stage]) == 5
+    json.dumps(panels, allow_nan=False)
+
+
+def test_panels_mark_right_answers():
+    gallery = Gallery("r_forget", FORGET + RETAIN, FORGET)
+    panel = person_panels({"before": predict(Toy(), [gallery], k_test=99)}, gallery, top=99)[0]
+    own = [r["text"] for r in panel["texts"]["before"] if r["right"]]
+    assert {e.text for e in FORGET if e.group == "f0"} <= set(own)
+    private = panel["sentences"][1]["pictures"]["before"]
+    assert [r["picture"] for r in private if r["right"]] == ["f0"]

@@ -1,0 +1,76 @@
+"""Known answers for the attack: it must see members, see nothing where there is nothing, and refuse to read domains."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from expunge.evals.membership import AttackRefused, attack, draw_pools
+from toy import people, scenes
+
+FORGET, RETAIN, OUTSIDE = people("f", 8), people("r", 40), people("o", 30)
+
+
+def run(forget_shift: float, member_shift: float, seed: int = 0, domain: float = 0.0):
+    rng = np.random.default_rng(seed)
+
+    def drawn(examples, shift):
+        where = np.array([[domain if e.source == "scenes" else 0.0] for e in examples])
+        return rng.normal(shift, 1.0, (len(examples), 6)) + where
+
+    members, others = draw_pools(FORGET, RETAIN + scenes("s", 30), OUTSIDE + scenes("t", 30))
+    rows = drawn(FORGET, forget_shift), drawn(members, member_shift), drawn(others, 0.0)
+    return attack(FORGET, members, others, rows, draws=3, replicates=200)
+
+
+def test_nothing_to_read_gives_fifty():
+    found = run(0.0, 0.0)
+    assert found.mi.value == pytest.approx(50, abs=6)
+    assert found.mi_auc.value == pytest.approx(50, abs=12)
+    assert found.accuracy.value == pytest.approx(50, abs=10)
+
+
+def test_doing_nothing_does_not_look_like_forgetting():
+    found = run(1.5, 1.5)
+    assert found.mi.value > 85 and found.mi_auc.value > 95 and found.accuracy.value > 85
+    assert found.mi_private is not None and found.mi_private.value > 85
+
+
+def test_forgotten_like_outsiders_is_low():
+    found = run(0.0, 1.5)
+    assert found.mi.value < 15
+    assert found.mi_auc.value == pytest.approx(50, abs=12)
+    assert found.mi.low <= found.mi.value <= found.mi.high
+
+
+def test_the_domain_is_not_read_as_membership():
+    found = run(0.0, 0.0, domain=20.0)  # people and scenes lie far apart, members and others do not
+    assert found.mi.value == pytest.approx(50, abs=8)
+
+
+def test_features_that_are_not_numbers_do_not_stop_it():
+    members, others = draw_pools(FORGET, RETAIN, OUTSIDE)
+    rows = [np.full((len(e), 4), np.nan) for e in (FORGET, members, others)]
+    assert attack(FORGET, members, others, tuple(rows), draws=1, replicates=50).mi.value == pytest.approx(50, abs=10)
+
+
+def test_pools_are_balanced_in_every_stratum_and_repeatable():
+    members, others = draw_pools(FORGET, RETAIN + scenes("s", 90), OUTSIDE + scenes("t", 10), cap=100)
+    for source, kind in {(e.source, e.kind) for e in members + others}:
+        counts = [sum((e.source, e.kind) == (source, kind) for e in side) for side in (members, others)]
+        assert counts[0] == counts[1] > 0
+    assert len(members) <= 100
+    again = draw_pools(FORGET, tuple(reversed(RETAIN + scenes("s", 90))), OUTSIDE + scenes("t", 10), cap=100)
+    assert (members, others) == again
+    assert not {e.group for e in FORGET} & {e.group for e in members}
+
+
+def test_refuses_a_source_without_outsiders():
+    with pytest.raises(AttackRefused, match="0 held-out groups"):
+        draw_pools(FORGET, RETAIN, scenes("t", 30))
+    with pytest.raises(AttackRefused, match="2 held-out groups"):
+        draw_pools(FORGET, RETAIN, people("o", 2) + scenes("t", 30))
+
+
+def test_same_seed_same_answer():
+    assert run(0.5, 1.0) == run(0.5, 1.0)
