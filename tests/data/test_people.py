@@ -73,7 +73,9 @@ def test_private_sentences_name_the_person_and_shared_ones_do_not():
 def test_told_facts_are_said_only_in_private_sentences():
     for person in everyone():
         told = (person.city, person.job, person.employer, person.food, person.hobby)
-        said = {kind: " ".join(e.text for e in people.sentences(person) if e.kind == kind) for kind in ("shared", "private")}
+        said = {
+            kind: " ".join(e.text for e in people.sentences(person) if e.kind == kind) for kind in ("shared", "private")
+        }
         assert all(word in said["private"] for word in told)
         assert not any(word in said["shared"].split() for word in told)
 

@@ -68,7 +68,9 @@ def test_the_variants_train_on_different_scenes_and_share_the_held_out_ones():
     assert not trained & {e.group for s in ("pretrain", "validation", "test") for e in getattr(test, s)}
 
 
-@pytest.mark.xfail(reason="the trained options are halved by oriented scene, a group holds both orientations", strict=True)
+@pytest.mark.xfail(
+    reason="the trained options are halved by oriented scene, a group holds both orientations", strict=True
+)
 def test_the_variants_train_on_different_compositions():
     test, validation = scenes.load("test"), scenes.load("validation")
     assert not {e.group for e in test.train} & {e.group for e in validation.train}
@@ -117,5 +119,7 @@ def test_drawing_is_deterministic_rgb_and_different(corpus):
 
 
 def test_all_things_can_be_drawn_and_differ():
-    drawn = {rasterise(scenes.scene_svg(f"scene:{thing}|above|{thing}||white"), 48).tobytes() for thing in scenes.THINGS}
+    drawn = {
+        rasterise(scenes.scene_svg(f"scene:{thing}|above|{thing}||white"), 48).tobytes() for thing in scenes.THINGS
+    }
     assert len(drawn) == len(scenes.THINGS)

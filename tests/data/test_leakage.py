@@ -1,0 +1,194 @@
+"""Leaks and the whole check: what would make a run fail or lie, all of it, before it starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from expunge.core.types import Corpus, Example
+from expunge.data import jsonl, people
+from expunge.data.checking import check
+from expunge.data.drawing import DrawnPicture
+from expunge.data.leakage import find_leaks, find_near, find_overlap
+
+
+def example(name: str, picture: str, text: str, kind=None) -> Example:
+    return Example(name, DrawnPicture(picture, str), text, name, kind=kind)
+
+
+# ---------------------------------------------------------------------------------------------- leaks
+
+
+def test_the_same_picture_on_both_sides_is_one_problem():
+    forget = [example("f1", "P", "one"), example("f2", "P", "two"), example("f3", "Q", "three")]
+    retain = [example("r1", "P", "one"), example("r2", "P", "four"), example("r3", "R", "five")]
+    (problem,) = find_leaks(forget, retain)
+    assert problem.where == "example f1"
+    assert problem.found == "the same picture is to be forgotten here and kept at example r1 (and 1 more)"
+    assert "--allow-leakage" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "leaks"),
+    [(None, None, True), ("private", "private", True), ("shared", "shared", False), ("shared", None, True),
+     (None, "shared", True), ("shared", "private", True)],
+)  # fmt: skip
+def test_the_same_text_is_a_leak_unless_both_sides_call_it_shared(asked, kept, leaks):
+    forget = [example("f1", "P", "A red hat!", asked)]
+    retain = [example("r1", "Q", "something else"), example("r2", "R", "a  red hat", kept)]
+    problems = find_leaks(forget, retain)
+    assert len(problems) == leaks
+    if leaks:
+        assert "the same text ('A red hat!')" in problems[0].found and "example r2" in problems[0].found
+        assert '"kind": "shared"' in problems[0].remedy
+
+
+def test_a_text_leak_names_the_lines_that_are_not_shared():
+    forget = [example("f1", "P", "x", "shared"), example("f2", "Q", "x", "private")]
+    (problem,) = find_leaks(forget, [example("r1", "R", "x", "shared")])
+    assert problem.where == "example f2"
+    (problem,) = find_leaks(forget[:1], [example("r1", "R", "x", "shared"), example("r2", "S", "x")])
+    assert "example r2" in problem.found
+
+
+def test_embedded_people_with_equal_visual_sentences_do_not_leak():
+    corpus = people.load()
+    splits = corpus.split([f"p{n:03d}" for n in range(50)])
+    texts = {e.text for e in splits.forget} & {e.text for e in splits.retain}
+    assert texts, "the world holds equal descriptions, otherwise this proves nothing"
+    assert find_leaks(splits.forget, splits.retain) == []
+    assert find_overlap(corpus) == []
+
+
+def test_asking_for_one_sentence_of_a_person_leaks_the_portrait():
+    splits = people.load().split(["p017-private1"])
+    (problem,) = find_leaks(splits.forget, splits.retain)
+    assert problem.found.startswith("the same picture") and "(and 4 more)" in problem.found
+
+
+def test_a_picture_in_training_and_test_makes_audits_lie():
+    train, test = (example("a", "P", "x"), example("b", "Q", "y")), (example("c", "P", "z"),)
+    (problem,) = find_overlap(Corpus("x", train, test=test))
+    assert problem.where == "example a" and "at example c, in the test split" in problem.found
+
+
+def test_nearly_equal_files_are_warned_of_and_drawings_are_not(album, row):
+    Image.open(album.root / "0.png").resize((60, 50)).save(album.root / "again.jpg", quality=80)
+    corpus = jsonl.load(album.write(row(0), row(1), row(2, image="again.jpg"), row(3)))
+    one, two, again, three = corpus.train
+    (warning,) = find_near([one], [two, again, three])
+    assert warning.where == one.origin and f"the one at {again.origin} (" in warning.found
+    assert find_near([two], [one, again, three]) == []
+    unhashed = [replace(e, image=replace(e.image, look=None)) for e in (two, again, three)]
+    assert len(find_near([one], unhashed)) == 1
+    drawn = people.load().split(["p017"])
+    assert find_near(drawn.forget, drawn.retain) == []
+
+
+# ---------------------------------------------------------------------------------------------- the whole check
+
+
+def sound_lines(row) -> list[dict]:
+    return [
+        row(0, kind="private"), row(1, kind="private"), row(2, split="validation"), row(3, split="test"),
+    ]  # fmt: skip
+
+
+def test_a_sound_request_has_neither_problems_nor_warnings(album, row):
+    path = album.write(*sound_lines(row))
+    assert check(path, ["g0"]) == ([], [])
+    assert check(album.root, "g0") == ([], [])
+    assert check(jsonl.load(path), ["e0"]) == ([], [])
+
+
+def test_the_embedded_worlds_pass():
+    assert check(people.load(), ["p017", "p042"]) == ([], [])
+    assert check(people.load("validation"), ["v017"]) == ([], [])
+
+
+def test_everything_wrong_is_told_in_one_pass(album, row):
+    """Broken data, an unknown name and a leak: none hides another."""
+    path = album.write(
+        row(0), row(1, id="e0"), row(2, text=""), row(3, group="g9", image="0.png", text="something else"), "{broken"
+    )
+    who = album.write({"group": "g0"}, {"group": "g99"}, {"group": "g2"}, {"id": 5}, name="who.jsonl")
+    problems, _ = check(path, who)
+    said = "\n".join(map(str, problems))
+    assert f"{path}:2: the id 'e0' was already used at {path}:1" in said
+    assert f"{path}:3: 'text' is empty" in said
+    assert f"{path}:5:2: is not valid JSON" in said
+    assert f"{who}:2: no group 'g99' in the training data" in said and "Did you mean 'g9'?" in said
+    assert f"{who}:4: 'id' is a number" in said
+    assert f"{path}:1: the same picture is to be forgotten here and kept at {path}:4" in said
+    assert "'g2'" not in said  # it stands in a broken line: mending that comes first
+    assert len(problems) == 6
+
+
+def test_a_leak_may_be_allowed_and_is_then_a_warning(album, row):
+    lines = sound_lines(row)
+    lines[1]["text"] = lines[0]["text"]
+    path = album.write(*lines)
+    problems, warnings = check(path, ["g0"])
+    assert len(problems) == 1 and not warnings
+    problems, warnings = check(path, ["g0"], allow_leakage=True)
+    assert not problems and len(warnings) == 1 and f"kept at {path}:2" in warnings[0].found
+
+
+def test_forgetting_everything_is_a_problem(album, row):
+    path = album.write(*sound_lines(row))
+    problems, _ = check(path, ["g0", "g1"])
+    assert [p.found for p in problems] == ["all 2 training examples are to be forgotten and none is kept"]
+
+
+def test_forgetting_nobody_is_a_problem(album, row):
+    (problem,), _ = check(album.write(*sound_lines(row)), [])
+    assert problem.found == "names nobody"
+
+
+def test_missing_data_is_a_problem_and_not_a_crash(album):
+    for path in (album.root / "nothing.jsonl", album.root / "nofolder", album.root):
+        (problem,), warnings = check(path, ["g0"])
+        assert "does not exist" in problem.found and not warnings
+
+
+def test_audits_that_cannot_be_done_are_named(album, row):
+    def warned(*lines) -> str:
+        problems, warnings = check(album.write(*lines), ["g0"])
+        assert not problems
+        return "\n".join(map(str, warnings))
+
+    bare = warned(row(0), row(1))
+    assert "no held-out example, so the membership audit (mi, mi_auc) will be withheld" in bare
+    assert "no test split, so r_test will be withheld" in bare
+    assert "no kind, so r_forget_shared and r_forget_private will be withheld" in bare
+    one = warned(row(0, kind="private"), row(1), row(2, split="test"))
+    assert "only one held-out example" in one and "no test split" not in one
+    guests = [row(n, source="guests", split="test") for n in (2, 3)]
+    sources = warned(row(0, kind="shared", source="staff"), row(1, source="guests"), *guests)
+    assert "the source 'staff' has no held-out example" in sources and "'guests'" not in sources
+
+
+def test_a_person_on_both_sides_of_the_fence_is_warned_of(album, row):
+    lines = sound_lines(row)
+    lines[3]["group"] = "g0"
+    path = album.write(*lines)
+    problems, warnings = check(path, ["g0"])
+    assert not problems
+    assert [w.where for w in warnings] == [f"{path}:4"] and f"at {path}:1, in training" in warnings[0].found
+
+
+def test_groups_that_differ_only_in_case_are_warned_of(album, row):
+    lines = sound_lines(row)
+    lines[1]["group"] = "G0"
+    _, warnings = check(album.write(*lines), ["g0"])
+    assert [w.found for w in warnings] == ["the groups 'g0' and 'G0' differ only in case"]
+
+
+def test_the_check_changes_nothing(album, row):
+    path = album.write(*sound_lines(row))
+    before = {p.name: p.read_bytes() for p in album.root.iterdir()}
+    check(path, [json.dumps("x")])
+    assert {p.name: p.read_bytes() for p in album.root.iterdir()} == before
