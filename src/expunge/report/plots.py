@@ -97,9 +97,10 @@ def matrix(values: Sequence[Sequence[float]], labels: Sequence[str], name: str, 
     others = [v for i, row in enumerate(rows) for j, v in enumerate(row) if i != j and finite(v)]
     with matplotlib.rc_context(_STYLE):
         few = len(rows) <= 12
-        wide = 2.7
-        figure = Figure(figsize=(wide, wide * len(rows) / len(rows[0]) + 0.15))
-        axes = figure.add_axes((0.22 if few else 0.06, 0.14 if few else 0.05, 0.76 if few else 0.92, 0.84 if few else 0.93))
+        wide, left, low = 3.5, 0.92 if few else 0.1, 0.62 if few else 0.1  # inches
+        high = (wide - left - 0.05) * len(rows) / len(rows[0])
+        figure = Figure(figsize=(wide, high + low + 0.03))
+        axes = figure.add_axes((left / wide, low / (high + low + 0.03), 1 - (left + 0.05) / wide, high / (high + low + 0.03)))
         axes.pcolormesh(rows, cmap=HEAT, vmin=0, vmax=top, linewidth=0.8 if few else 0, edgecolors=PAPER if few else "none")
         axes.invert_yaxis()
         axes.set_aspect("equal")
@@ -127,7 +128,7 @@ def scatter(points: Sequence[Mapping[str, Any]], name: str, title: str, limits: 
     if not kept:
         return ""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(2.9, 2.7))
+        figure = Figure(figsize=(3.5, 3.1))
         axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
         for forgotten in (False, True):
             for picture in (True, False):
