@@ -26,6 +26,8 @@ from expunge.core.spec import Spec
 MARKER = "complete.json"
 OWNER = ".owner.json"  # who is writing a staging folder; never part of a run
 
+_HIDDEN = re.compile(r"^\..+\.(partial|replaced)-\d+$")
+
 _EXPLAINED = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -33,6 +35,7 @@ _EXPLAINED = {
     errno.EACCES: "permission was denied",
     errno.EPERM: "permission was denied",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",
     errno.ENAMETOOLONG: "the name is too long",
 }
 
@@ -63,9 +66,10 @@ def staged(destination: str | Path, *, overwrite: bool = False) -> Iterator[Path
     that this program did not complete is never deleted.
     """
     destination = Path(os.path.abspath(destination))
-    _refuse_occupied(destination, overwrite)
     staging = destination.with_name(f".{destination.name}.partial-{os.getpid()}")
     with _explained(destination):
+        _put_back(destination)
+        _refuse_occupied(destination, overwrite)
         destination.parent.mkdir(parents=True, exist_ok=True)
         _clear_abandoned(destination)
         shutil.rmtree(staging, ignore_errors=True)
@@ -74,9 +78,10 @@ def staged(destination: str | Path, *, overwrite: bool = False) -> Iterator[Path
     try:
         with _explained(destination):
             yield staging
-            (staging / OWNER).unlink(missing_ok=True)
             _write_marker(staging)
             _put_in_place(staging, destination, overwrite)
+            # Only now: a run killed before the rename is still known by its owner, and cleared away next time.
+            (destination / OWNER).unlink(missing_ok=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -89,6 +94,8 @@ def open_run(folder: str | Path, *, verify: bool = False) -> RunFolder:
     path = Path(folder)
     if not path.is_dir():
         raise ExpungeError(f"there is no run folder {path}.")
+    if _HIDDEN.search(path.resolve().name):
+        raise ExpungeError(f"{path} is what a stopped run left behind, not a run. Run it again.")
     marker = path / MARKER
     if not marker.is_file():
         started = any((path / name).exists() for name in (OWNER, "spec.json", "log.jsonl"))
@@ -176,6 +183,17 @@ def _clear_abandoned(destination: Path) -> None:
             shutil.rmtree(staging, ignore_errors=True)
 
 
+def _put_back(destination: Path) -> None:
+    """After a kill amid an overwrite: give the old run its place again, or clear it when the new one has that place."""
+    for replaced in destination.parent.glob(f".{_escaped(destination.name)}.replaced-*"):
+        pid = replaced.name.rpartition("-")[2]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            if destination.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+            else:
+                os.rename(replaced, destination)
+
+
 def _escaped(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
@@ -190,7 +208,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _write_marker(staging: Path) -> None:
-    paths = sorted(p for p in staging.rglob("*") if p.is_file())
+    paths = sorted(p for p in staging.rglob("*") if p.is_file() and p != staging / OWNER)
     listed = {
         p.relative_to(staging).as_posix(): {"sha256": _sha256(p), "bytes": p.stat().st_size} for p in paths
     }  # fmt: skip

@@ -1,0 +1,80 @@
+"""Options become fields, checked; everything else is refused by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+
+from expunge.core.errors import ExpungeError, UnknownName
+from expunge.core.options import described, options, values
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A method for these tests."""
+
+    needs: ClassVar[Any] = None
+    tau: float = 0.05  # temperature
+    site: Literal["fused_in", "off"] = "fused_in"
+    """Where it acts,
+    in two lines."""
+    layers: tuple[int, ...] = ()
+    weight: float | None = None
+    pairs: bool = True
+    steps: int = 3
+
+    def __post_init__(self) -> None:
+        if self.tau <= 0:
+            raise ValueError("tau must be above zero")
+
+    def unlearn(self, model, splits, run):
+        return model
+
+
+def test_words_become_typed_fields():
+    made = options(Sample, ["tau=1e-3", "site=off", "layers=[1, 2]", "weight=null", "pairs=false", "steps=4"])
+    assert made == Sample(1e-3, "off", (1, 2), None, False, 4)
+    assert type(made) is Sample and type(made.tau) is float
+
+
+def test_a_mapping_and_nothing_work_too():
+    assert options(Sample) == Sample()
+    assert options(Sample, {"tau": 2, "layers": (3,)}) == Sample(tau=2.0, layers=(3,))
+
+
+def test_values_can_be_given_back():
+    made = options(Sample, ["layers=[1]"])
+    assert values(made)["layers"] == [1] and options(Sample, values(made)) == made
+
+
+@pytest.mark.parametrize(
+    "given, kind, said",
+    [
+        (["tua=1"], UnknownName, "no option of Sample called 'tua'. Did you mean 'tau'"),
+        (["needs=1"], UnknownName, "called 'needs'"),
+        (["tau=warm"], ExpungeError, "tau: .*got 'warm'"),
+        (["steps=2.5"], ExpungeError, "steps: "),
+        (["site=nowhere"], ExpungeError, "site: .*'fused_in' or 'off'"),
+        (["tau=-1"], ExpungeError, "tau must be above zero"),
+        (["tau"], ExpungeError, "written name=value, not 'tau'"),
+        (["tau=1", "tau=2"], ExpungeError, "given twice"),
+    ],
+)
+def test_what_fits_no_field_is_refused(given, kind, said):
+    with pytest.raises(kind, match=said):
+        options(Sample, given)
+
+
+def test_all_wrong_values_are_told_at_once():
+    with pytest.raises(ExpungeError, match="(?s)2 options of Sample.*tau:.*steps:"):
+        options(Sample, ["tau=x", "steps=y"])
+
+
+def test_the_source_tells_types_defaults_and_comments():
+    told = {o.name: o for o in described(Path(__file__), "Sample")}
+    assert list(told) == ["tau", "site", "layers", "weight", "pairs", "steps"]
+    assert (told["tau"].type, told["tau"].default, told["tau"].about) == ("float", "0.05", "temperature")
+    assert told["site"].about == "Where it acts, in two lines."
