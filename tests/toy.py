@@ -102,6 +102,9 @@ class Toy:
     def clone(self):
         return copy.deepcopy(self)
 
+    def drop_training_state(self):
+        pass
+
     def save_pretrained(self, folder):
         torch.save(self.module.state_dict(), f"{folder}/toy.pt")
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from tests.toy import Toy, people, scenes
 
 from expunge.evals.attribution import (
     feature_map,
@@ -18,7 +19,6 @@ from expunge.evals.attribution import (
 from expunge.evals.panels import person_panels
 from expunge.tasks.gallery import Gallery
 from expunge.tasks.retrieval import predict
-from toy import Toy, people, scenes
 
 FORGET, RETAIN = people("f", 4), people("r", 5)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.toy import Toy, people, scenes
 
 from expunge.core.types import Splits
 from expunge.evals.forgetting import ask, measure
 from expunge.tasks.gallery import Gallery
 from expunge.tasks.recall import recall
 from expunge.tasks.retrieval import predict
-from toy import Toy, people, scenes
 
 SPLITS = Splits(people("f", 2), people("r", 9) + scenes("s", 6))
 TEST = people("o", 6) + scenes("t", 6)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.toy import people, scenes
 
 from expunge.evals.membership import AttackRefused, attack, draw_pools
-from toy import people, scenes
 
 FORGET, RETAIN, OUTSIDE = people("f", 8), people("r", 40), people("o", 30)
 

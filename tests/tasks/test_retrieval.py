@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.toy import Noise, Toy, people, person, scenes
 
 from expunge.core.types import Example
 from expunge.tasks.encoding import encode, fuse_pairs
@@ -16,7 +17,6 @@ from expunge.tasks.gallery import Gallery, digest
 from expunge.tasks.predictions import Predictions, shortlist
 from expunge.tasks.recall import expected_hits, recall
 from expunge.tasks.retrieval import predict
-from toy import Noise, Toy, people, person, scenes
 
 
 def world() -> tuple[Example, ...]:
