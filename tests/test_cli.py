@@ -1,0 +1,225 @@
+"""The command line: words reach the API as they were meant, errors are sentences, help costs nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import expunge
+from expunge import cli
+from expunge.core.errors import ExpungeError, Problem
+from expunge.core.folder import staged
+
+
+class Result:
+    """What the API's functions give back, as far as the command line looks."""
+
+    def __init__(self, folder: Path | None = None):
+        self.folder = folder
+
+    def table(self) -> str:
+        return "a [table] of numbers"
+
+
+@pytest.fixture
+def api(monkeypatch) -> types.SimpleNamespace:
+    """An API that notes its calls and does no work."""
+    fake: Any = types.ModuleType("expunge.api")
+    fake.calls = []
+
+    def noted(name: str, result: Any):
+        def call(*words: Any, **named: Any) -> Any:
+            if progress := named.pop("progress", None):
+                progress.start("working", 2)
+                progress.advance()
+                progress.finish()
+            fake.calls.append((name, words, named))
+            if isinstance(result, BaseException):
+                raise result
+            return result
+
+        setattr(fake, name, call)
+
+    fake.answers = noted
+    for name in ("demo", "forget", "evaluate"):
+        noted(name, Result())
+    noted("write_report", Path("page.html"))
+    noted("check", ([], []))
+    monkeypatch.setitem(sys.modules, "expunge.api", fake)
+    monkeypatch.setattr(expunge, "api", fake, raising=False)
+    return fake
+
+
+@pytest.fixture
+def method(tmp_path) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        '"""Mine."""\nfrom dataclasses import dataclass\n\n\n@dataclass(frozen=True)\nclass Mine:\n'
+        '    """My own way."""\n\n    tau: float = 0.05  # temperature\n\n'
+        "    def unlearn(self, model, splits, run):\n        return model\n"
+    )
+    return str(path)
+
+
+def run(monkeypatch, *words: str) -> int:
+    """The command line in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["expunge", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    return int(left.value.code or 0)
+
+
+def test_forget_passes_on_what_was_asked(api, monkeypatch, method, capsys):
+    words = ["forget", "--model", "albef-tiny", "--data", "people:validation", "--forget", "p1,p2", "--forget", "p3"]
+    more = ["--method", method, "-p", "tau=0.1", "--seed", "7", "--against", "retrain", "--with-samples", "--out", "x"]
+    assert run(monkeypatch, *words, *more) == 0
+    ((name, positional, named),) = api.calls
+    assert name == "forget" and positional == ()
+    assert named == {
+        "model": "albef-tiny", "data": "people:validation", "forget": ["p1", "p2", "p3"], "method": method,
+        "options": ["tau=0.1"], "seed": 7, "against": "retrain", "with_samples": True, "out": Path("x"),
+        "images": None, "allow_leakage": False, "overwrite": False,
+    }  # fmt: skip
+    captured = capsys.readouterr()
+    assert captured.out == "a [table] of numbers\n" and "working" in captured.err
+
+
+def test_one_word_may_be_a_file_of_requests_but_not_among_names():
+    assert cli.requested(["who.jsonl"]) == "who.jsonl" and cli.requested(["p1,p2"]) == "p1,p2"
+    assert cli.requested(["p1, p2", "p3,"]) == ["p1", "p2", "p3"]
+    with pytest.raises(ExpungeError, match="not both: who.jsonl"):
+        cli.requested(["p1", "who.jsonl"])
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"--method": "nothin_like_it"}, "no method called 'nothin_like_it'"),
+        ({"--method": "missing.py"}, "there is no method file missing.py"),
+        ({"--data": "peple"}, "no data set called 'peple'. Did you mean 'people'?"),
+        ({"--data": "missing.jsonl"}, "there is no data at missing.jsonl"),
+        ({"-p": "tau"}, "written name=value"),
+    ],
+)
+def test_typos_are_refused_before_any_work(api, monkeypatch, method, capsys, change, said):
+    words = {"--model": "m", "--data": "people", "--forget": "p1", "--method": method, "-p": "tau=1", **change}
+    assert run(monkeypatch, "forget", *(word for pair in words.items() for word in pair)) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and "Traceback" not in captured.err and api.calls == []
+
+
+def test_wrong_usage_is_exit_code_2(monkeypatch, capsys):
+    assert run(monkeypatch, "frget") == 2
+    assert run(monkeypatch, "forget", "--model", "m") == 2
+    assert run(monkeypatch, "forget", "--seed", "x") == 2
+    assert "forget" in capsys.readouterr().err
+
+
+def test_errors_are_sentences_and_the_traceback_is_for_who_asks(api, monkeypatch, capsys):
+    api.answers("demo", ExpungeError("the disk is full."))
+    assert run(monkeypatch, "demo") == 2
+    assert capsys.readouterr().err.endswith("expunge: the disk is full.\n")
+    api.answers("demo", ZeroDivisionError("oh"))
+    assert run(monkeypatch, "demo") == 70
+    said = capsys.readouterr().err
+    assert "defect of expunge" in said and "ZeroDivisionError: oh" in said and "Traceback" not in said
+    monkeypatch.setenv("EXPUNGE_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["expunge", "demo"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+    monkeypatch.delenv("EXPUNGE_DEBUG")
+    api.answers("demo", KeyboardInterrupt())
+    assert run(monkeypatch, "demo") == 130
+
+
+def test_check_says_all_problems_and_exits_with_1(api, monkeypatch, capsys):
+    assert run(monkeypatch, "check", "p1", "--data", "people") == 0
+    problems = [Problem("who.jsonl:1", "unknown id", "Mend it"), Problem("who.jsonl:2", "empty line", "Drop it")]
+    api.answers("check", (problems, [Problem("data", "few people", "Add some")]))
+    assert run(monkeypatch, "check", "who.jsonl", "--data", "d.jsonl", "--images", "pictures") == 1
+    said = capsys.readouterr().err
+    assert "who.jsonl:1: unknown id. Mend it\nwho.jsonl:2" in said and "note: data: few people" in said
+    assert api.calls[-1][1:] == (("who.jsonl", "d.jsonl"), {"images": Path("pictures"), "allow_leakage": False})
+
+
+def test_runs_are_looked_at_before_work_starts(api, monkeypatch, tmp_path, capsys):
+    assert run(monkeypatch, "evaluate", str(tmp_path)) == 2
+    assert run(monkeypatch, "report", str(tmp_path)) == 2
+    assert "not a run folder" in capsys.readouterr().err and api.calls == []
+    with staged(tmp_path / "x") as staging:
+        (staging / "report.html").write_text("")
+    api.answers("evaluate", Result(tmp_path / "x"))
+    assert run(monkeypatch, "evaluate", str(tmp_path / "x"), "--against", "retrain") == 0
+    assert f"page: {tmp_path / 'x' / 'report.html'}" in capsys.readouterr().out
+    assert run(monkeypatch, "report", str(tmp_path / "x"), "-o", "p.html") == 0
+    assert [call[:2] for call in api.calls] == [
+        ("evaluate", (tmp_path / "x",)),
+        ("write_report", ([tmp_path / "x"], Path("p.html"))),
+    ]
+
+
+def test_demo_passes_on_what_was_asked(api, monkeypatch):
+    assert run(monkeypatch, "demo", "--count", "3", "--fresh") == 0
+    assert api.calls == [("demo", (), {"out": None, "seed": 0, "count": 3, "fresh": True, "overwrite": False})]
+
+
+def test_list_and_show_speak_of_what_there_is(monkeypatch, capsys, method):
+    for what in ("methods", "models", "data", "tasks", "suites"):
+        assert run(monkeypatch, "list", what) == 0
+    said = capsys.readouterr().out
+    assert "people" in said and "albef" in said and "retrieval" in said
+    assert run(monkeypatch, "list", "method") == 2
+    assert "Did you mean 'methods'?" in capsys.readouterr().err
+    assert run(monkeypatch, "list", "--matrix") == 0
+    assert capsys.readouterr().out.split()[:3] == ["method", "needs", "albef"]
+    assert run(monkeypatch, "show", "people") == 0
+    assert "licence: Portraits: Avataaars by Pablo Stanley" in capsys.readouterr().out
+    assert run(monkeypatch, "show", "albef") == 0
+    assert "has: Backbone, Embeds, Matches" in capsys.readouterr().out
+    assert run(monkeypatch, "show", method) == 0
+    assert "My own way." in (said := capsys.readouterr().out) and "tau  float  = 0.05  temperature" in said
+    assert run(monkeypatch, "show", "peple") == 2
+    assert "Did you mean 'people'?" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------- start-up cost
+
+
+def cost_in_seconds(words: list[str]) -> float:
+    """Processor time of a child: what others do on the machine is not in it."""
+    child = subprocess.Popen([sys.executable, "-m", "expunge", *words], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    return used.ru_utime + used.ru_stime
+
+
+def test_help_takes_less_than_three_tenths_of_a_second():
+    assert min(cost_in_seconds(["--help"]) for _ in range(3)) < 0.3
+
+
+@pytest.mark.parametrize("words", [["--help"], ["forget", "--help"], ["list", "methods"], ["list", "--matrix"]])
+def test_no_model_library_is_imported_before_work_starts(words):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "expunge", *words], capture_output=True, text=True, check=True
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "expunge.cli" in imported
+    heavy = ("torch", "transformers", "diffusers", "numpy", "scipy", "sklearn", "PIL", "matplotlib", "jinja2")
+    assert imported.isdisjoint(heavy)
+
+
+def test_importing_the_package_imports_nothing_and_every_public_name_has_a_home():
+    code = "import sys, expunge; print(sorted(m for m in sys.modules if m.startswith('expunge')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['expunge']"
+    assert set(expunge.__all__) == {*expunge._HOME_OF, "testing"} and set(expunge.__all__) <= set(dir(expunge))
+    assert expunge.Example.__name__ == "Example" and expunge.Delta.__name__ == "Delta"
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = expunge.nonsense
