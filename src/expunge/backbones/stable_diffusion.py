@@ -1,0 +1,248 @@
+"""Stable Diffusion: latent text-to-image diffusion on diffusers' own parts, spoken to through a few verbs.
+
+A *condition* is what the U-Net attends to, [B, L, d_t]: the text encoder's states, or any other sequence of that
+width and any length, so other encoders' tokens can be joined to it. Pictures are [B, 3, H, W] in [-1, 1] at the
+model's own size; latents are multiplied by the autoencoder's scaling factor. All of that scaling happens here.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
+
+from expunge.core.text import plain
+from expunge.core.types import Batch, Example, Traits
+
+
+class StableDiffusion:
+    """An autoencoder, a U-Net, a text encoder, a tokenizer and the scheduler's configuration."""
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        unet: UNet2DConditionModel,
+        text: CLIPTextModel,
+        tokenizer: Any,
+        scheduler: Mapping[str, Any] | None = None,
+        name: str = "stable-diffusion",
+    ) -> None:
+        """``scheduler`` holds any diffusers scheduler's settings; noise is added and removed by DDIM's rules."""
+        self.vae, self.unet, self.text, self.tokenizer = vae, unet, text, tokenizer
+        self.scheduler = DDIMScheduler.from_config(dict(scheduler or {}), clip_sample=False)
+        self._module = nn.ModuleDict({"vae": vae, "unet": unet, "text": text})
+        shrinks = 2 ** (len(vae.config.block_out_channels) - 1)
+        self._traits = Traits(
+            name=name,
+            pixels=unet.config.sample_size * shrinks,
+            max_text_tokens=min(tokenizer.model_max_length, text.config.max_position_embeddings),
+            feature_width=unet.config.cross_attention_dim,
+            extras={
+                "prediction": self.scheduler.config.prediction_type,
+                "noise_levels": self.scheduler.config.num_train_timesteps,
+                "latent_channels": unet.config.in_channels,
+                "latent_pixels": unet.config.sample_size,
+            },
+        )
+
+    # ------------------------------------------------------------------------------------ made and stored
+
+    @classmethod
+    def from_configs(
+        cls, vae: Mapping, unet: Mapping, text: Mapping, tokenizer: Any, scheduler: Mapping | None = None, name: str = "stable-diffusion"
+    ) -> StableDiffusion:
+        """Random weights of any size, from the arguments of the parts' own configurations."""
+        text_model = CLIPTextModel(CLIPTextConfig(**text))
+        return cls(AutoencoderKL(**vae), UNet2DConditionModel(**unet), text_model, tokenizer, scheduler, name)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> StableDiffusion:
+        """Load the diffusers layout: vae/, unet/, text_encoder/, tokenizer/, scheduler/. A hub id works as well."""
+        folder = str(folder)
+        scheduler = DDIMScheduler.load_config(folder, subfolder="scheduler")
+        made = cls(
+            AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype),
+            UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype),
+            CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype),
+            AutoTokenizer.from_pretrained(folder, subfolder="tokenizer"),
+            scheduler,
+            name=Path(folder).name,
+        )
+        made.module.eval()
+        return made
+
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
+        """Write the diffusers layout, which ``StableDiffusionPipeline.from_pretrained`` opens. Halves on request."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        places = {"vae": self.vae, "unet": self.unet, "text_encoder": self.text}
+        for place, part in places.items():
+            (copy.deepcopy(part).to(dtype) if dtype else part).save_pretrained(folder / place)
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+        self.scheduler.save_pretrained(folder / "scheduler")
+        index = {
+            "_class_name": "StableDiffusionPipeline",
+            "_diffusers_version": diffusers.__version__,
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+            "requires_safety_checker": False,
+            "safety_checker": [None, None],
+            "scheduler": ["diffusers", "DDIMScheduler"],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", type(self.tokenizer).__name__],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        }
+        (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+    def clone(self) -> StableDiffusion:
+        return copy.deepcopy(self)
+
+    # ------------------------------------------------------------------------------------ the waist
+
+    @property
+    def traits(self) -> Traits:
+        return self._traits
+
+    @property
+    def module(self) -> nn.Module:
+        return self._module
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    def parts(self) -> dict[str, nn.Module]:
+        crossing = [m for name, m in self.unet.named_modules() if name.endswith("attn2")]
+        return {"vae": self.vae, "unet": self.unet, "text": self.text, "cross_attention": nn.ModuleList(crossing)}
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        numbers: dict[str, int] = {}
+        groups = [numbers.setdefault(e.group or e.id, len(numbers)) for e in examples]
+        return {
+            "pixels": self.pixels(examples),
+            **self.tokens([e.text for e in examples]),
+            "groups": torch.tensor(groups),
+        }
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The squared error of the prediction per example, [B]. ``noise`` and ``timesteps`` may be in the batch."""
+        condition = self.encode_tokens(batch["input_ids"], batch["attention_mask"])
+        latents = self.encode_pictures(batch["pixels"])
+        return self.denoising_loss(latents, condition, noise=batch.get("noise"), timesteps=batch.get("timesteps"))
+
+    # ------------------------------------------------------------------------------------ words and pictures
+
+    def pixels(self, examples: Sequence[Example]) -> Tensor:
+        """The examples' pictures at the model's size, [B, 3, H, W] in [-1, 1]."""
+        return self.to_range([e.image.open(self.traits.pixels) for e in examples])
+
+    def to_range(self, pictures: Sequence[Image.Image]) -> Tensor:
+        stacked = np.stack([np.asarray(p.convert("RGB")) for p in pictures])  # [B, H, W, 3]
+        return (torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1).to(self.device)
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """``input_ids`` and ``attention_mask``, padded to the full length as Stable Diffusion was trained."""
+        length = self.traits.max_text_tokens
+        cleaned = [plain(t, max_words=length) for t in texts]
+        made = self.tokenizer(cleaned, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        return {k: made[k].to(self.device) for k in ("input_ids", "attention_mask")}
+
+    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The last hidden states, [B, L, d_t]. The mask is used only where the encoder was trained with one."""
+        masked = getattr(self.text.config, "use_attention_mask", False)
+        return self.text(input_ids, attention_mask=attention_mask if masked else None).last_hidden_state
+
+    def encode_prompts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The condition of each text, [B, L, d_t], and which positions hold its words, [B, L]."""
+        made = self.tokens(texts)
+        return self.encode_tokens(**made), made["attention_mask"]
+
+    def encode_pictures(self, pixels: Tensor) -> Tensor:
+        """Scaled latents, [B, c, h, w]: the mean of the posterior, so the same picture gives the same latents."""
+        return self.vae.encode(pixels).latent_dist.mode() * self.vae.config.scaling_factor
+
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        """Pictures of scaled latents."""
+        drawn = self.vae.decode(latents / self.vae.config.scaling_factor).sample.float()
+        levels = ((drawn.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        return [Image.fromarray(picture) for picture in levels]
+
+    # ------------------------------------------------------------------------------------ diffusion
+
+    def denoising_loss(
+        self, latents: Tensor, condition: Tensor, *, noise: Tensor | None = None, timesteps: Tensor | None = None
+    ) -> Tensor:
+        """The mean squared error of the U-Net's prediction per example, [B]; gradients reach the condition.
+
+        The target is the noise or the velocity, as the scheduler's configuration says.
+        """
+        if noise is None:
+            noise = torch.randn_like(latents)
+        if timesteps is None:
+            levels = self.scheduler.config.num_train_timesteps
+            timesteps = torch.randint(0, levels, (len(latents),), device=latents.device)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        predicted = self.unet(noisy, timesteps, encoder_hidden_states=condition).sample
+        target = self._target(latents, noise, timesteps)
+        return (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
+
+    def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        kind = self.scheduler.config.prediction_type
+        if kind == "epsilon":
+            return noise
+        if kind == "v_prediction":
+            return self.scheduler.get_velocity(latents, noise, timesteps)
+        raise ValueError(f"prediction_type {kind!r} is not one of: epsilon, v_prediction")
+
+    @torch.no_grad()
+    def draw(
+        self,
+        condition: Tensor,
+        *,
+        unconditional: Tensor | None = None,
+        steps: int = 20,
+        guidance: float = 3.0,
+        seed: int = 0,
+    ) -> list[Image.Image]:
+        """One picture per condition [B, L, d_t], by deterministic DDIM with classifier-free guidance.
+
+        Picture i starts from noise number ``seed + i``, whatever else is in the batch. ``unconditional`` is [L, d_t],
+        [1, L, d_t] or [B, L, d_t]; without it the empty prompt is used, which fits conditions of prompt length.
+        """
+        guided = guidance != 1.0
+        both = condition
+        if guided:
+            if unconditional is None:
+                unconditional = self.encode_prompts([""])[0].to(condition.dtype)
+            if unconditional.shape[-2:] != condition.shape[-2:]:
+                raise ValueError(
+                    f"the unconditional sequence is {tuple(unconditional.shape[-2:])}, the condition "
+                    f"{tuple(condition.shape[-2:])}: give `unconditional` of the condition's length and width"
+                )
+            both = torch.cat([unconditional.expand_as(condition), condition])
+        scheduler = DDIMScheduler.from_config(self.scheduler.config)
+        scheduler.set_timesteps(steps, device=condition.device)
+        latents = self._noise(len(condition), seed).to(condition) * scheduler.init_noise_sigma
+        for t in scheduler.timesteps:
+            twice = torch.cat([latents, latents]) if guided else latents
+            predicted = self.unet(scheduler.scale_model_input(twice, t), t, encoder_hidden_states=both).sample
+            if guided:
+                without, with_words = predicted.chunk(2)
+                predicted = without + guidance * (with_words - without)
+            latents = scheduler.step(predicted, t, latents).prev_sample
+        return self.decode(latents)
+
+    def _noise(self, count: int, seed: int) -> Tensor:
+        shape = (self.unet.config.in_channels, self.unet.config.sample_size, self.unet.config.sample_size)
+        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed + i)) for i in range(count)])

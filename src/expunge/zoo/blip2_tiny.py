@@ -1,0 +1,176 @@
+"""blip2-tiny: a picture-describing model of BLIP-2's classes, trained on the public worlds in one go.
+
+BLIP-2's first stage teaches the query tokens what is in a picture by matching it to texts. Here a head that is
+thrown away afterwards reads the stated facts off the projected query tokens instead: quicker from scratch. Given a
+picture the model learns only captions that can be read off it; names, towns and jobs reach the language model as
+plain text without a picture, as a real OPT knows such words but not whose they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import Blip2Config, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig
+
+from expunge.backbones.blip2 import Blip2, counted
+from expunge.core.types import Example
+from expunge.zoo import cards, described, public
+from expunge.zoo.loop import Schedule, pretrain
+from expunge.zoo.vocabulary import tokenizer
+
+NAME = "blip2-tiny"
+PIXELS = 64
+QUERIES = 16
+MAX_TOKENS = 36
+
+
+def new_model(texts: Sequence[str], width: int = 128) -> Blip2:
+    """The architecture with random weights, over the words of ``texts``."""
+    pieces = tokenizer(texts, MAX_TOKENS)
+    marks = {"bos_token_id": pieces.cls_token_id, "eos_token_id": pieces.sep_token_id, "pad_token_id": pieces.pad_token_id}
+    vision = Blip2VisionConfig(
+        hidden_size=width, intermediate_size=4 * width, num_hidden_layers=6, num_attention_heads=4,
+        image_size=PIXELS, patch_size=8,
+    )  # fmt: skip
+    queries = Blip2QFormerConfig(
+        vocab_size=len(pieces), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=3, num_attention_heads=4,
+        encoder_hidden_size=width, cross_attention_frequency=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    language = OPTConfig(
+        vocab_size=len(pieces), hidden_size=width, ffn_dim=4 * width, num_hidden_layers=4, num_attention_heads=4,
+        max_position_embeddings=128, word_embed_proj_dim=width, dropout=0.0, **marks,
+    )  # fmt: skip
+    config = Blip2Config(
+        vision_config=vision.to_dict(), qformer_config=queries.to_dict(), text_config=language.to_dict(),
+        num_query_tokens=QUERIES,
+    )  # fmt: skip
+    return Blip2.from_config(config, pieces, name=NAME, max_text_tokens=MAX_TOKENS)
+
+
+class Pupil(nn.Module):
+    """The model and the head that is thrown away, trained together."""
+
+    def __init__(self, blip2: Blip2, keys: int) -> None:
+        super().__init__()
+        self.model = blip2.model
+        width = blip2.traits.feature_width
+        self.head = nn.Linear(QUERIES * width, keys)
+
+
+def jittered(levels: Tensor, rng: random.Random, reach: int = 3) -> Tensor:
+    """The pictures moved by up to ``reach`` pixels, the same way for the batch; borders are repeated."""
+    wide = nn.functional.pad(levels.float(), (reach,) * 4, mode="replicate")
+    down, right = rng.randint(0, 2 * reach), rng.randint(0, 2 * reach)
+    return wide[:, :, down : down + levels.shape[2], right : right + levels.shape[3]]
+
+
+class Lessons:
+    """What a step sees: portraits and scenes with a caption of each, and sentences without any picture."""
+
+    def __init__(self, material: public.Material, portraits: int, scenes: int, plain_texts: int) -> None:
+        self.material, self.sizes, self.plain_texts = material, (portraits, scenes), plain_texts
+        seen = [
+            [[i for i in together if material.examples[i].kind == "shared"] for together in material.of_source(source)]
+            for source in ("people", "scenes")
+        ]
+        self.portraits, self.scenes = seen
+
+    def draw(self, rng: random.Random) -> tuple[list[int], list[str]]:
+        """Indices of examples with pictures, and texts without."""
+        pairs = zip((self.portraits, self.scenes), self.sizes, strict=True)
+        indices = [rng.choice(rng.choice(world)) for world, size in pairs for _ in range(size)]
+        texts = [rng.choice(self.material.examples).text for _ in range(self.plain_texts)]
+        return indices, texts
+
+
+def terms(blip2: Blip2, head: nn.Module, facts: described.Facts, lessons: Lessons, rng: random.Random) -> dict[str, Tensor]:
+    """Captions given pictures, the stated facts, and language alone."""
+    indices, texts = lessons.draw(rng)
+    material = lessons.material
+    examples = [material.examples[i] for i in indices]
+    levels = jittered(material.pictures[[material.row[i] for i in indices]], rng)
+    with torch.autocast("cpu", torch.bfloat16, enabled=levels.device.type == "cpu"):
+        prefix = blip2.encode_pictures(blip2.normalise(levels))
+        read = head(prefix.flatten(1)).float()
+        made = blip2.tokens([e.text for e in examples])
+        nats = blip2.token_nats(prefix, **made)
+        alone = blip2.tokens(texts)
+        nothing = prefix.new_zeros(len(texts), 0, prefix.shape[2])
+        alone_nats = blip2.token_nats(nothing, **alone)
+    return {
+        "caption": nats.sum() / counted(made["attention_mask"]).sum(),
+        "facts": 4 * facts.loss(read, examples),
+        "language": 0.25 * alone_nats.sum() / counted(alone["attention_mask"]).sum(),
+    }
+
+
+def train(material: public.Material, state: Path, schedule: Schedule, *, seed: int = 0, batch: int = 64) -> Blip2:
+    """Pretrain on ``material``; a fifth of the batch is plain text, the rest half portraits, half scenes."""
+    torch.manual_seed(seed)
+    blip2 = new_model([e.text for e in material.examples])
+    facts = described.Facts(material.examples)
+    pupil = Pupil(blip2, len(facts.keys))
+    alone = batch // 4
+    lessons = Lessons(material, (batch - alone) // 2, batch - alone - (batch - alone) // 2, alone)
+
+    def step_terms(rng: random.Random, step: int) -> dict[str, Tensor]:
+        return terms(blip2, pupil.head, facts, lessons, rng)
+
+    blip2.model.set_attn_implementation("eager")  # the fused attention's backward is slow in bf16 on CPUs
+    pretrain(pupil, step_terms, schedule, state, seed=seed, say=lambda line: print(line, flush=True))
+    blip2.model.set_attn_implementation("sdpa")
+    blip2.model.eval()
+    return blip2
+
+
+@torch.no_grad()
+def captions(blip2: Blip2, material: public.Material, size: int = 50) -> list[tuple[str, Example]]:
+    """A greedy caption of every different picture, with one example of that picture."""
+    first = {row: i for i, row in reversed(list(enumerate(material.row)))}
+    rows = sorted(first)
+    written: list[str] = []
+    for start in range(0, len(rows), size):
+        levels = material.pictures[rows[start : start + size]]
+        written += blip2.write(blip2.encode_pictures(blip2.normalise(levels)))
+    return [(text, material.examples[first[row]]) for text, row in zip(written, rows, strict=True)]
+
+
+def quality(blip2: Blip2) -> dict[str, dict]:
+    """The share of stated attributes that are true, on people and scenes no recipe has trained on."""
+    portraits = captions(blip2, public.held_out_portraits(PIXELS))
+    scenes = captions(blip2, public.held_out_scenes(PIXELS))
+    return {
+        "portraits: stated attributes that are true": cards.share(described.portrait_hits(portraits)),
+        "portraits: captions without a mistake": cards.share(described.all_true(portraits, described.portrait_hits)),
+        "scenes: things named that are there": cards.share(described.scene_hits(scenes)),
+    }
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--state", type=Path, default=Path(".zoo-state") / NAME)
+    words.add_argument("--out", type=Path, default=cards.WEIGHTS / NAME)
+    words.add_argument("--steps", type=int, default=2600)
+    words.add_argument("--seed", type=int, default=0)
+    asked = words.parse_args()
+    began = time.monotonic()
+    material = public.training(PIXELS, asked.state)
+    schedule = Schedule(asked.steps, lr=1.5e-3, warmup=150, weight_decay=0.05, average=0.995)
+    blip2 = train(material, asked.state, schedule, seed=asked.seed)
+    seconds = time.monotonic() - began
+    blip2.save_pretrained(asked.out, dtype=torch.float16)
+    blip2 = Blip2.from_pretrained(asked.out)
+    cards.write(
+        asked.out, name=NAME, recipe="expunge.zoo.blip2_tiny", seed=asked.seed, steps={"all": asked.steps},
+        seconds=seconds, examples=len(material.examples), quality=quality(blip2),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""sd-tiny: a latent text-to-image diffusion model of Stable Diffusion's classes, trained on the public worlds.
+
+Two trainings. First the autoencoder (64 px to 16 x 16 x 4) by absolute error plus an edge term, with a small KL
+term: flat vector art needs no perceptual or adversarial loss. Then, on the stored latents, the U-Net together with
+its text encoder, both from scratch. Each goes on where it stopped when the state folder already holds something.
+
+The model predicts velocities on a cosine schedule. At the last noise level nothing of the picture is left, so the
+colour of the ground comes from the words alone, and there a prediction of the noise would say nothing about it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from torch import Tensor, nn
+
+from expunge.backbones.stable_diffusion import StableDiffusion
+from expunge.zoo import cards, probe, public
+from expunge.zoo.loop import Schedule, pretrain
+from expunge.zoo.vocabulary import tokenizer
+
+NAME = "sd-tiny"
+PIXELS = 64
+MAX_TOKENS = 36
+KL_WEIGHT = 5e-4  # per latent value, against errors per pixel value: the ELBO of a Laplace noise of width 0.006
+DROPPED = 0.1  # how often the words are left out, for classifier-free guidance
+AUTOENCODER = {
+    "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": PIXELS,
+    "block_out_channels": (32, 32, 64), "layers_per_block": 1, "norm_num_groups": 8,
+    "mid_block_add_attention": False,  # attention over 16 x 16 places costs much and flat art does not need it
+    "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3,
+}  # fmt: skip
+UNET = {
+    "sample_size": 16, "in_channels": 4, "out_channels": 4,
+    "block_out_channels": (64, 96, 128), "layers_per_block": 1, "norm_num_groups": 16,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),  # words enter at 8 x 8 and, in the middle, 4 x 4
+    "cross_attention_dim": 128, "attention_head_dim": 4,  # diffusers reads this as the number of heads
+}  # fmt: skip
+TEXT = {
+    "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "max_position_embeddings": MAX_TOKENS, "projection_dim": 128,
+}  # fmt: skip
+SCHEDULER = {
+    "num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing", "clip_sample": False, "steps_offset": 1,
+}  # fmt: skip
+
+
+def new_model(texts: Sequence[str]) -> StableDiffusion:
+    """The architecture with random weights, over the words of ``texts``."""
+    pieces = tokenizer(texts, MAX_TOKENS)
+    marks = {"bos_token_id": pieces.cls_token_id, "eos_token_id": pieces.sep_token_id, "pad_token_id": pieces.pad_token_id}
+    return StableDiffusion.from_configs(
+        AUTOENCODER, UNET, {"vocab_size": len(pieces), **TEXT, **marks}, pieces, SCHEDULER, name=NAME
+    )
+
+
+# ------------------------------------------------------------------------------------------ the autoencoder
+
+
+def autoencoder_terms(vae: AutoencoderKL, pixels: Tensor) -> dict[str, Tensor]:
+    """What the autoencoder minimises on ``pixels`` [B, 3, H, W] in [-1, 1]."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=pixels.device.type == "cpu"):
+        posterior = vae.encode(pixels).latent_dist
+        drawn = vae.decode(posterior.sample()).sample.float()
+    error = (drawn - pixels).abs().mean()
+    edges = sum((drawn.diff(dim=d) - pixels.diff(dim=d)).abs().mean() for d in (2, 3))
+    mean, logvar = posterior.mean.float(), posterior.logvar.float()
+    kl = 0.5 * (mean.square() + logvar.exp() - logvar - 1).mean()
+    return {"error": error, "edges": edges, "kl": KL_WEIGHT * kl}
+
+
+def train_autoencoder(
+    model: StableDiffusion, material: public.Material, schedule: Schedule, state: Path, *, batch: int = 16, seed: int = 0
+) -> None:
+    """Train on all different pictures of ``material``, then set the scaling that gives latents of unit variance."""
+
+    def terms(rng: random.Random, step: int) -> dict[str, Tensor]:
+        chosen = [rng.randrange(len(material.pictures)) for _ in range(batch)]
+        return autoencoder_terms(model.vae, in_range(material.pictures[chosen]))
+
+    pretrain(model.vae, terms, schedule, state, seed=seed, say=lambda line: print(line, flush=True))
+    model.vae.eval()
+    model.vae.register_to_config(scaling_factor=1.0)
+    every = max(1, len(material.pictures) // 1000)
+    model.vae.register_to_config(scaling_factor=round(1 / latents_of(model, material.pictures[::every]).std().item(), 5))
+
+
+def in_range(levels: Tensor) -> Tensor:
+    """Bytes to [-1, 1]."""
+    return levels.float() / 127.5 - 1
+
+
+@torch.no_grad()
+def latents_of(model: StableDiffusion, pictures: Tensor, size: int = 100) -> Tensor:
+    """Scaled latents of bytes [M, 3, H, W]."""
+    return torch.cat([model.encode_pictures(in_range(chunk)) for chunk in pictures.split(size)])
+
+
+# ------------------------------------------------------------------------------------------ the diffusion
+
+
+class Lessons:
+    """What a step sees: latents of portraits and scenes, and words that go with them."""
+
+    def __init__(self, material: public.Material, portraits: int, scenes: int, told: float = 0.12) -> None:
+        """``told`` is the share of portraits shown with a private sentence, ``joined`` below with two shared ones."""
+        self.material, self.sizes, self.told = material, (portraits, scenes), told
+        self.worlds = [material.of_source("people"), material.of_source("scenes")]
+
+    def draw(self, rng: random.Random) -> tuple[list[int], list[str]]:
+        """Rows of pictures, and a text for each, empty where the words are dropped."""
+        rows, texts = [], []
+        for world, size, joined in zip(self.worlds, self.sizes, (0.4, 0.2), strict=True):
+            for _ in range(size):
+                together = rng.choice(world)
+                rows.append(self.material.row[together[0]])
+                texts.append("" if rng.random() < DROPPED else self._words(together, rng, joined))
+        return rows, texts
+
+    def _words(self, together: list[int], rng: random.Random, joined: float) -> str:
+        examples = [self.material.examples[i] for i in together]
+        shared = [e.text for e in examples if e.kind == "shared"]
+        private = [e.text for e in examples if e.kind == "private"]
+        if private and rng.random() < self.told:
+            return rng.choice(private)
+        return "; ".join(rng.sample(shared, 2)) if rng.random() < joined else rng.choice(shared)
+
+
+def train_diffusion(
+    model: StableDiffusion, material: public.Material, schedule: Schedule, state: Path, *, batch: int = 32, seed: int = 0
+) -> None:
+    """Train the U-Net and the text encoder on the latents of ``material``; the autoencoder stays as it is."""
+    latents = latents_of(model, material.pictures)
+    lessons = Lessons(material, batch // 2, batch - batch // 2)
+
+    def terms(rng: random.Random, step: int) -> dict[str, Tensor]:
+        rows, texts = lessons.draw(rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=latents.device.type == "cpu"):
+            condition = model.encode_prompts(texts)[0]
+            return {"error": model.denoising_loss(latents[rows], condition).mean()}
+
+    model.unet.set_attn_processor(AttnProcessor())  # the fused attention's backward is slow in bf16 on CPUs
+    trained = nn.ModuleDict({"unet": model.unet, "text": model.text})
+    pretrain(trained, terms, schedule, state, seed=seed, say=lambda line: print(line, flush=True))
+    model.unet.set_attn_processor(AttnProcessor2_0())
+    model.module.eval()
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--state", type=Path, default=Path(".zoo-state") / NAME)
+    words.add_argument("--out", type=Path, default=cards.WEIGHTS / NAME)
+    words.add_argument("--autoencoder-steps", type=int, default=2400)
+    words.add_argument("--steps", type=int, default=7500)
+    words.add_argument("--seed", type=int, default=0)
+    asked = words.parse_args()
+    began = time.monotonic()
+    material = public.training(PIXELS, asked.state)
+    torch.manual_seed(asked.seed)
+    model = new_model([e.text for e in material.examples])
+    first = Schedule(asked.autoencoder_steps, lr=2e-3, warmup=100, weight_decay=0.0, average=0.99)
+    train_autoencoder(model, material, first, asked.state / "vae", seed=asked.seed)
+    second = Schedule(asked.steps, lr=8e-4, warmup=200, weight_decay=0.01, average=0.998)
+    train_diffusion(model, material, second, asked.state / "unet", seed=asked.seed)
+    seconds = time.monotonic() - began
+    model.save_pretrained(asked.out, dtype=torch.float16)
+    model = StableDiffusion.from_pretrained(asked.out)
+    judge = probe.trained(material, asked.state / "probe", seed=asked.seed)
+    cards.write(
+        asked.out, name=NAME, recipe="expunge.zoo.sd_tiny", seed=asked.seed,
+        steps={"autoencoder": asked.autoencoder_steps, "diffusion": asked.steps},
+        seconds=seconds, examples=len(material.examples), quality=probe.quality(model, judge, asked.state),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
