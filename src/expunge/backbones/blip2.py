@@ -81,6 +81,9 @@ class Blip2:
     def clone(self) -> Blip2:
         return copy.deepcopy(self)
 
+    def drop_training_state(self) -> None:
+        """Nothing to drop: the model holds weights only."""
+
     # ------------------------------------------------------------------------------------ the waist
 
     @property

@@ -108,6 +108,9 @@ class StableDiffusion:
     def clone(self) -> StableDiffusion:
         return copy.deepcopy(self)
 
+    def drop_training_state(self) -> None:
+        """Nothing to drop: the model holds weights only."""
+
     # ------------------------------------------------------------------------------------ the waist
 
     @property

@@ -1,0 +1,152 @@
+"""BLIP-2 at toy size with both kinds of language model: stored, opened by transformers, differentiated, read aloud."""
+
+import pytest
+import torch
+from PIL import Image
+from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig, T5Config
+
+from expunge.backbones.blip2 import Blip2
+from expunge.core.types import Backbone, Example
+from expunge.zoo.vocabulary import tokenizer
+
+TEXTS = ["a red hat on a man", "a green wall", "Ada works as a nurse at Lumen"]
+
+
+class Plain:
+    def __init__(self, colour: str) -> None:
+        self.key = colour
+
+    def open(self, pixels: int) -> Image.Image:
+        return Image.new("RGB", (pixels, pixels), self.key)
+
+
+EXAMPLES = [Example(f"e{i}", Plain(c), t) for i, (c, t) in enumerate(zip(("red", "white", "black"), TEXTS, strict=True))]
+
+
+def tiny(kind: str) -> Blip2:
+    torch.manual_seed(0)
+    pieces = tokenizer(TEXTS, 16)
+    vision = Blip2VisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8)
+    queries = Blip2QFormerConfig(
+        vocab_size=len(pieces), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        encoder_hidden_size=16, cross_attention_frequency=1,
+    )  # fmt: skip
+    if kind == "opt":
+        language = OPTConfig(
+            vocab_size=len(pieces), hidden_size=24, ffn_dim=48, num_hidden_layers=2, num_attention_heads=2, word_embed_proj_dim=24,
+            max_position_embeddings=64, bos_token_id=pieces.cls_token_id, eos_token_id=pieces.sep_token_id, pad_token_id=pieces.pad_token_id,
+        )  # fmt: skip
+    else:
+        language = T5Config(
+            vocab_size=len(pieces), d_model=24, d_ff=48, d_kv=12, num_layers=1, num_heads=2,
+            decoder_start_token_id=pieces.pad_token_id, eos_token_id=pieces.sep_token_id, pad_token_id=pieces.pad_token_id,
+        )  # fmt: skip
+    config = Blip2Config(
+        vision_config=vision.to_dict(), qformer_config=queries.to_dict(), text_config=language.to_dict(), num_query_tokens=4
+    )
+    made = Blip2.from_config(config, pieces, max_text_tokens=16)
+    made.module.eval()
+    return made
+
+
+@pytest.fixture(scope="module", params=["opt", "t5"])
+def model(request) -> Blip2:
+    return tiny(request.param)
+
+
+def test_is_a_backbone_with_its_parts(model):
+    assert isinstance(model, Backbone)
+    assert {"vision", "fusion", "projector", "text"} <= model.parts().keys()
+    assert model.traits.feature_width == 24 and model.traits.extras["query_tokens"] == 4
+
+
+def test_pictures_become_a_prefix(model):
+    pixels = model.pixels(EXAMPLES)
+    with torch.no_grad():
+        prefix = model.encode_pictures(pixels)
+        theirs = model.model.get_image_features(pixels).pooler_output
+    assert pixels[0, :, 0, 0].tolist() == [1.0, -1.0, -1.0]
+    assert prefix.shape == (3, 4, 24) and torch.equal(prefix, theirs)
+    assert not torch.allclose(prefix[:, 0], prefix[:, 1])  # equal queries would never part
+
+
+def test_texts_are_cleaned_marked_and_cut(model):
+    made = model.tokens(["A red, HAT!", "a man " * 20])
+    begin, end, pad = model._marks()
+    assert made["input_ids"][0, :5].tolist() == [begin, *model.tokenizer.convert_tokens_to_ids(["a", "red", "hat"]), end]
+    assert made["attention_mask"].sum(1).tolist() == [5, 16] and made["input_ids"][0, 5:].eq(pad).all()
+
+
+def test_loss_per_example_is_each_on_its_own(model):
+    batch = model.collate(EXAMPLES)
+    with torch.no_grad():
+        each = model.loss(batch)
+        alone = torch.cat([model.loss(model.collate([e])) for e in EXAMPLES])
+        prefix = model.encode_pictures(batch["pixels"])
+        mean, total = model.text_loss(prefix, TEXTS), model.text_loss(prefix, TEXTS, total=True)
+    torch.testing.assert_close(each, alone)
+    torch.testing.assert_close(each, mean)
+    torch.testing.assert_close(total, mean * (batch["attention_mask"].sum(1) - 1))
+
+
+def test_loss_is_what_transformers_counts(model):
+    """The language model's own loss with the prefix ignored, over a batch of one text length."""
+    text, prefix = "a green wall", torch.randn(1, 5, 24)
+    made = model.tokens([text])
+    language = model.model.language_model
+    with torch.no_grad():
+        if model.decoder_only:
+            joined = torch.cat([prefix, language.get_input_embeddings()(made["input_ids"])], 1)
+            labels = torch.cat([torch.full((1, 6), -100), made["input_ids"][:, 1:]], 1)  # prefix and begin bear no loss
+            theirs = language(inputs_embeds=joined, labels=labels).loss
+        else:
+            theirs = language(inputs_embeds=prefix, labels=made["input_ids"][:, 1:]).loss
+        torch.testing.assert_close(model.text_loss(prefix, [text])[0], theirs)
+
+
+def test_gradient_reaches_a_prefix_of_any_length(model):
+    prefix = torch.randn(2, 9, 24, requires_grad=True)
+    model.text_loss(prefix, TEXTS[:2]).sum().backward()
+    assert prefix.grad is not None and prefix.grad.abs().sum(dim=(1, 2)).gt(0).all()
+    model.module.zero_grad()
+
+
+def test_plain_text_needs_no_prefix(model):
+    if not model.decoder_only:
+        pytest.skip("an encoder has to read something")
+    with torch.no_grad():
+        assert model.text_loss(torch.zeros(2, 0, 24), TEXTS[:2]).shape == (2,)
+
+
+def test_writing_is_repeatable_and_leaves_the_generator_alone(model):
+    prefix = torch.randn(3, 4, 24)
+    before = torch.random.get_rng_state()
+    warm = {"max_tokens": 6, "sample": True, "temperature": 1.5}
+    first = model.write(prefix, seed=1, **warm)
+    assert first == model.write(prefix, seed=1, **warm) and torch.equal(before, torch.random.get_rng_state())
+    assert len({str(model.write(prefix, seed=s, **warm)) for s in range(4)}) > 1
+    greedy = model.write(prefix, max_tokens=6)
+    assert greedy == model.write(prefix, max_tokens=6, seed=7) and len(greedy) == 3
+    assert len(model.write(prefix, max_tokens=4, num_beams=2)) == 3
+
+
+
+
+def test_stored_and_loaded_is_the_same(model, tmp_path):
+    model.save_pretrained(tmp_path / "toy")
+    back = Blip2.from_pretrained(tmp_path / "toy")
+    theirs = Blip2ForConditionalGeneration.from_pretrained(tmp_path / "toy").eval()
+    batch = model.collate(EXAMPLES)
+    with torch.no_grad():
+        assert torch.equal(back.loss(batch), model.loss(batch))
+        assert torch.equal(theirs.get_image_features(batch["pixels"]).pooler_output, model.encode_pictures(batch["pixels"]))
+    assert back.image == model.image and back.traits.max_text_tokens == 16
+    prefix = model.encode_pictures(batch["pixels"])
+    assert back.write(prefix, max_tokens=5) == model.write(prefix, max_tokens=5)
+
+
+def test_a_clone_is_independent(model):
+    twin = model.clone()
+    with torch.no_grad():
+        twin.model.query_tokens.add_(1)
+    assert not torch.equal(twin.model.query_tokens, model.model.query_tokens)
