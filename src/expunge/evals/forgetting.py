@@ -48,8 +48,8 @@ def ask(
     splits: Splits,
     test_examples: Sequence[Example],
     *,
-    retained_groups: int = 100,
-    test_pictures: int = 150,
+    retained_groups: int | None = 100,
+    test_pictures: int | None = 150,
     attack_cap: int = 600,
     seed: int = 0,
 ) -> Questions:
@@ -62,7 +62,7 @@ def ask(
       ever told the model, so nobody could know them.
     * each of the first two also split into ``_shared`` and ``_private`` where the data say which is which.
 
-    ``test_pictures`` bounds the test pictures of every source (all their texts come along).
+    ``test_pictures`` bounds the test pictures of every source (all their texts come along); None takes all.
     """
     rng = random.Random(f"questions:{seed}")
     sources = {e.source for e in splits.forget}
@@ -98,8 +98,8 @@ def measure(
     run: Run | None = None,
     *,
     k_test: int = 16,
-    retained_groups: int = 100,
-    test_pictures: int = 150,
+    retained_groups: int | None = 100,
+    test_pictures: int | None = 150,
     attack_cap: int = 600,
     score: ScoreName = "itm",
     seed: int = 0,
@@ -146,7 +146,7 @@ def measure(
 
 
 def _some_groups(
-    examples: Iterable[Example], at_most: int, rng: random.Random, *, by_picture: bool = False
+    examples: Iterable[Example], at_most: int | None, rng: random.Random, *, by_picture: bool = False
 ) -> tuple[Example, ...]:
     """All examples of ``at_most`` groups (or pictures) drawn at random, in the given order."""
 
@@ -155,5 +155,5 @@ def _some_groups(
 
     examples = tuple(examples)
     names = sorted({unit(e) for e in examples})
-    chosen = set(names if len(names) <= at_most else rng.sample(names, at_most))
+    chosen = set(names if at_most is None or len(names) <= at_most else rng.sample(names, at_most))
     return tuple(e for e in examples if unit(e) in chosen)

@@ -18,7 +18,7 @@ from expunge.tasks.gallery import digest
 
 Precision = Literal["float32", "model"]
 
-PREPARED_BYTES = 2**27
+PREPARED_BYTES = 2**29
 """How much of the prepared images one step may hold: the released 384 px model needs 21 MB for a single image."""
 
 
