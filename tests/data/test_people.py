@@ -17,8 +17,8 @@ from expunge.data.drawing import rasterise
 
 SPLITS = ("pretrain", "train", "validation", "test")
 FINGERPRINTS = {
-    "test": "87bc8f315a53ae4e519c0f17308c34029095208586139d9d8ed77635d7d9c7de",
-    "validation": "bd5e426ac2bdc3957a17d2d54ba9713fd036022b3a4a292d858be2202131e403",
+    "test": "502cd3773f62a76539e2ab8011e7a5a8663d06394b22913c11762dd3375c31da",
+    "validation": "35b8a1c6a9ffbc004b703e28aa21ff2ff4c28de38d5bc7b13d0fa30deef30acc",
 }
 
 

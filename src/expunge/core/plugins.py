@@ -246,6 +246,14 @@ def load_method(name: str | Path) -> type:
     return _only_method(load_module(entry), entry.module)
 
 
+def source_hash(method: Any) -> str | None:
+    """SHA-256 of a user's method file, so that an edited file is another question; None for methods of ours."""
+    path = Path(method) if isinstance(method, str | Path) else None
+    if path is None or path.suffix != ".py" or not path.is_file():
+        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def method_name(method_class: type) -> str:
     """What a method is called in tables: the name of its file."""
     return Path(inspect.getfile(method_class)).stem

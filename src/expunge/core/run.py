@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ class Silent:
 class Run:
     """What a method may know about its surroundings.
 
+    ``lend`` gives models by name: a zoo name, or "pretrained" for the model that the original was trained from.
     ``seed`` drives every random choice. ``log`` appends one line of named numbers to ``log.jsonl``. ``folder`` is
     the staging folder, or None for a run in memory. ``seconds`` collects named durations. ``facts`` collects named numbers for the
     record's ``generator`` part; ``keep`` holds what panels want to show (anchors), in memory only.
@@ -46,6 +47,7 @@ class Run:
     seed: int = 0
     folder: Path | None = None
     progress: Progress = field(default_factory=Silent)
+    lend: Callable[[str], Any] | None = None
     terms: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)

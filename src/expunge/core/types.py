@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor, nn
+
+    from expunge.core.run import Run
 
 Kind = Literal["shared", "private"]
 Batch = dict[str, Any]
@@ -161,6 +163,10 @@ class Backbone(Protocol):
         """An independent deep copy."""
         ...
 
+    def drop_training_state(self) -> None:
+        """Drop what only training needs and what remembers its data: momentum copies, queues."""
+        ...
+
 
 @runtime_checkable
 class Embeds(Backbone, Protocol):
@@ -192,10 +198,18 @@ class Matches(Embeds, Protocol):
         ...
 
 
-class Method(Protocol):
-    """A frozen dataclass whose fields are its hyper-parameters, with one member."""
+B = TypeVar("B", bound=Backbone)
 
-    def unlearn(self, model: Any, splits: Splits, run: Any) -> Any: ...
+
+class Method(Generic[B]):
+    """A frozen dataclass whose fields are its hyper-parameters and nothing else, with one member.
+
+    The type parameter is the capability it needs: ``class CSE(Method[Matches])``.
+    """
+
+    def unlearn(self, model: B, splits: Splits, run: Run) -> B:
+        """Return the model without ``splits.forget``. May change ``model`` in place; it is never the user's only copy."""
+        raise TypeError(f"{type(self).__name__} has no unlearn")
 
 
 def batches(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:

@@ -75,7 +75,7 @@ class Looks:
         """Canonical keys of everything that sentences may state about the picture."""
         stated = ("headwear", "hair", "colour", "skin", "beard", "glasses", "clothes", "clothes_colour", "wall")
         values = asdict(self)
-        return frozenset({"person", *(f"{name}={values[name]}" for name in stated)})
+        return frozenset({"person", f"woman={self.woman}", *(f"{name}={values[name]}" for name in stated)})
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,8 @@ def _shared(looks: Looks, rng: random.Random) -> list[tuple[str, frozenset[str]]
     wear = f"{looks.clothes_colour} {looks.clothes}"
     head_keys = {f"headwear={looks.headwear}", f"hair={looks.hair}", f"colour={looks.colour}"}
     worn_keys = {f"clothes={looks.clothes}", f"clothes_colour={looks.clothes_colour}"}
-    face_keys = {f"glasses={looks.glasses}", f"beard={looks.beard}"} if extras else set()
+    face_keys = {f"{part}={value}" for part, value in (("glasses", looks.glasses), ("beard", looks.beard)) if value}
+    gender = f"woman={looks.woman}"
     head = _head(looks)
     one = rng.choice(
         [
@@ -216,9 +217,9 @@ def _shared(looks: Looks, rng: random.Random) -> list[tuple[str, frozenset[str]]
     )
     skin = f"skin={looks.skin}"
     return [
-        (one, frozenset({"person", skin, *head_keys, *face_keys})),
-        (two, frozenset({"person", f"wall={looks.wall}", *worn_keys})),
-        (three, frozenset({"person", skin, *head_keys, *worn_keys})),
+        (one, frozenset({"person", gender, skin, *head_keys, *face_keys})),
+        (two, frozenset({"person", gender, f"wall={looks.wall}", *worn_keys})),
+        (three, frozenset({"person", *([] if "someone" in three else [gender]), skin, *head_keys, *worn_keys})),
     ]
 
 
@@ -278,7 +279,7 @@ def everybody(seed: int = 0, size: int = 500) -> dict[str, list[Person]]:
 
 
 @lru_cache(maxsize=4)
-def load(variant: str = "test", size: int = 500, scene_count: int = 1_000, seed: int = 0) -> Corpus:
+def load(variant: str = "test", size: int = 500, scene_count: int = 400, seed: int = 0) -> Corpus:
     """The privacy scenario: ``size`` trained people and ``scene_count`` trained scenes, plus outsiders of both."""
     populations = everybody(seed, size)
     own, outside = ("p", "q") if variant == "test" else ("v", "w")

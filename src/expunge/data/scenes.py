@@ -34,6 +34,7 @@ THINGS = {
 GROUNDS = {"red": "#f2837b", "blue": "#8ec9f0", "green": "#a5d99b", "yellow": "#fbe38e", "white": "#ffffff", "grey": "#a9b0b7"}
 RELATIONS = {"left of": "right of", "above": "below"}
 
+VARIANTS = {"test": "s", "validation": "w"}
 PUBLIC = 5_000
 HELD_OUT = 500
 
@@ -107,13 +108,14 @@ def scene(identity: str, first: str, relation: str, second: str, third: str, gro
 def _compositions(seed: int) -> dict[str, list[tuple[str, str, str, str]]]:
     """All compositions dealt to the splits: ordered pairs with a relation and an optional third thing.
 
-    Pairs are dealt *unordered*: no two things stand together (as the related pair) in two splits of the same
-    population, whichever way round.
+    Pairs are dealt *unordered*: no two things stand together (as the related pair) in two splits, whichever way
+    round, neither within a variant nor across the two.
     """
     rng = random.Random(f"scenes:{seed}")
     pairs = list(itertools.combinations(sorted(THINGS), 2))
     rng.shuffle(pairs)
-    shares = {"public": 0.55, "trained": 0.21, "validated": 0.12, "tested": 0.12}
+    shares = {"public": 0.55}
+    shares |= {f"{split}:{variant}": 0.075 for variant in VARIANTS for split in ("train", "validation", "test")}
     dealt: dict[str, list[tuple[str, str, str, str]]] = {}
     start = 0.0
     for name, share in shares.items():
@@ -151,13 +153,10 @@ def _draw(options: list[tuple[str, str, str, str]], count: int, prefix: str, see
 def load(variant: str = "test", size: int = 1_000, seed: int = 0) -> Corpus:
     """``size`` training scenes, 500 for validation, 500 for test and 5 000 public ones, five captions each."""
     dealt = _compositions(seed)
-    half = len(dealt["trained"]) // 2
-    trained = dealt["trained"][:half] if variant == "test" else dealt["trained"][half:]
-    parts = {
-        "pretrain": _draw(dealt["public"], PUBLIC, "s", seed),
-        "train": _draw(trained, size, "st" if variant == "test" else "sw", seed),
-        "validation": _draw(dealt["validated"], HELD_OUT, "sv", seed),
-        "test": _draw(dealt["tested"], HELD_OUT, "sx", seed),
-    }
+    mark = VARIANTS[variant]
+    counts = {"train": size, "validation": HELD_OUT, "test": HELD_OUT}
+    parts = {"pretrain": _draw(dealt["public"], PUBLIC, "s", seed)}
+    for split, count in counts.items():
+        parts[split] = _draw(dealt[f"{split}:{variant}"], count, f"{mark}{split[0:2]}", seed)
     name = "scenes" if variant == "test" else f"scenes:{variant}"
     return Corpus(name, licence=LICENCE, fingerprint=fingerprint(parts), **parts)

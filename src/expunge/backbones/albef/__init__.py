@@ -78,6 +78,9 @@ class Albef:
     def clone(self) -> Albef:
         return Albef(copy.deepcopy(self.module), self.processor, self.traits.name)
 
+    def drop_training_state(self) -> None:
+        self.module.drop_momentum()
+
     # ------------------------------------------------------------------------------- backbone
 
     def collate(self, examples: Sequence[Example]) -> Batch:
@@ -105,12 +108,14 @@ class Albef:
         return {"ita": terms["ita"].mean(), "itm": terms["itm"].mean()}
 
     def pretraining_loss(self, batch: Batch, alpha: float) -> dict[str, Tensor]:
-        """As ``training_loss``, with masked words."""
+        """As ``training_loss``, with masked words on the first half of the batch (it costs a whole second pass)."""
         terms = losses.training_loss(self.module, batch, alpha)
         tokenizer = self.processor.tokenizer
+        half = {k: v[: (len(v) + 1) // 2] for k, v in batch.items()}
         mlm = losses.masked_words(
-            self.module, terms["image"], batch, tokenizer.mask_token_id, max(tokenizer.all_special_ids) + 1
-        )
+            self.module, terms["image"][: len(half["groups"])], half, tokenizer.mask_token_id,
+            max(tokenizer.all_special_ids) + 1,
+        )  # fmt: skip
         return {"ita": terms["ita"].mean(), "itm": terms["itm"].mean(), "mlm": mlm.mean()}
 
     def parts(self) -> dict[str, nn.Module]:

@@ -104,7 +104,7 @@ def _config_of(state: dict[str, Tensor], said: dict, heads: int | None) -> Albef
         projection=state["vision_proj.weight"].shape[0],
         queue=queue.shape[1] if queue is not None else 65536,
         momentum=float(said.get("momentum", 0.995)),
-        temperature=float(state["temp"]),
+        initial_temperature=float(state["temp"]),
     )
 
 

@@ -40,7 +40,7 @@ class AlbefConfig(PretrainedConfig):
         projection: int = 256,
         norm_eps: float = 1e-12,
         dropout: float = 0.1,
-        temperature: float = 0.07,
+        initial_temperature: float = 0.07,
         queue: int = 65536,
         momentum: float = 0.995,
         soft_targets: float = 0.4,
@@ -53,7 +53,7 @@ class AlbefConfig(PretrainedConfig):
         self.text_heads, self.text_inner = text_heads, text_inner
         self.vocabulary, self.positions, self.max_text_tokens = vocabulary, positions, max_text_tokens
         self.projection, self.norm_eps, self.dropout = projection, norm_eps, dropout
-        self.temperature, self.queue, self.momentum = temperature, queue, momentum
+        self.initial_temperature, self.queue, self.momentum = initial_temperature, queue, momentum
         self.soft_targets, self.masked_language = soft_targets, masked_language
         super().__init__(**rest)
 
@@ -91,7 +91,7 @@ class AlbefModel(PreTrainedModel):
         self.vision_proj = nn.Linear(config.vision_width, config.projection)
         self.text_proj = nn.Linear(config.text_width, config.projection)
         self.itm_head = nn.Linear(config.text_width, 2)
-        self.temp = nn.Parameter(torch.tensor(float(config.temperature)))
+        self.temp = nn.Parameter(torch.tensor(float(config.initial_temperature)))
         if config.masked_language:
             self.mlm_head = MaskedLanguageHead(config.text_width, config.vocabulary, config.norm_eps)
         self.post_init()

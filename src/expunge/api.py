@@ -1,0 +1,160 @@
+"""The whole story on one screen: words become a spec, a spec becomes a run, a run becomes a record and a page."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from expunge import showing
+from expunge.core import plugins
+from expunge.core.delta import Delta
+from expunge.core.errors import ExpungeError, Problem
+from expunge.core.folder import amend, open_run, staged
+from expunge.core.options import options as read_options
+from expunge.core.options import values
+from expunge.core.run import Progress, Silent
+from expunge.core.spec import Spec
+from expunge.core.types import Corpus
+from expunge.data import checking
+from expunge.demonstration import demonstrate
+from expunge.evals.summary import summarise
+from expunge.outcome import RunResult, make_record, unlearn
+from expunge.report import page
+from expunge.scenario import Scenario
+from expunge.zoo import shelf
+
+Who = str | Sequence[Any]
+
+
+def load_model(name: str | Path) -> Any:
+    """A backbone: a zoo name, a folder written by ``save_pretrained``, or a released checkpoint."""
+    return shelf.load(name)
+
+
+def load_data(name: str | Path, **options: Any) -> Corpus:
+    """A corpus: ``people``, ``people:validation``, ``scenes``, or a JSONL file of yours."""
+    return plugins.load_data(str(name), **options)
+
+
+def check(
+    request: Who, data: str | Path, *, images: str | Path | None = None, allow_leakage: bool = False
+) -> tuple[list[Problem], list[Problem]]:
+    """(problems, warnings): everything that would make a run fail or lie, before it starts."""
+    corpus: Any = data if plugins.is_path(str(data)) else load_data(data)
+    findings = checking.check(corpus, request, root=images, allow_leakage=allow_leakage)
+    return list(findings.problems), list(findings.warnings)
+
+
+def forget(
+    model: str | Path,
+    data: str | Path,
+    forget: Who,
+    method: str | Path | Any = "cse",
+    options: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    seed: int = 0,
+    out: str | Path | None = None,
+    against: str | None = None,
+    pretrained: str | Path | None = None,
+    with_samples: bool = False,
+    images: str | Path | None = None,
+    allow_leakage: bool = False,
+    overwrite: bool = False,
+    data_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Make a model forget and measure what changed.
+
+    ``model`` and ``data`` are names or paths, ``forget`` ids, groups or a file of requests. With an embedded world
+    the model is the pretrained one and the original is made from it; with your own data it is the original.
+    ``against="retrain"`` also trains a model without them (your own data: from ``pretrained``), or names a run whose
+    retrained scores serve again. Without ``out`` the run stays in memory. Raises DataError or ExpungeError on
+    anything the caller can mend, before anything long starts. ``out="auto"`` names a folder below ``runs``.
+    """
+    chosen = plugins.load_method(method) if isinstance(method, str | Path) else type(method)
+    asked = read_options(chosen, options) if isinstance(method, str | Path) else method
+    scenario = Scenario.read(model, data, forget, images, allow_leakage, seed, pretrained, progress or Silent(), data_options)
+    spec = Spec(
+        str(model), str(data), scenario.names, str(method) if isinstance(method, str | Path) else plugins.method_name(chosen),
+        values(asked), seed, against, dict(data_options or {}), plugins.source_hash(method), with_samples, str(out) if out else None,
+    )  # fmt: skip
+    plugins.check_capability(chosen, scenario.provides(), str(model))
+    if out == "auto":
+        out = Path("runs") / spec.slug
+    if out is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            return _run(spec, asked, scenario, Path(scratch), keep=False)
+    with staged(out, overwrite=overwrite) as staging:
+        result = _run(spec, asked, scenario, staging, keep=True)
+    result.folder = Path(out)
+    return result
+
+
+def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: bool) -> RunResult:
+    """One method on one scenario: measure, unlearn, measure, write."""
+    run = scenario.run(folder)
+    before = scenario.original()
+    assessment = scenario.assessment()
+    assessment.add("before", before, run, look=True)
+    old = {k: v.clone() for k, v in before.module.state_dict().items()}
+    if spec.against == "retrain":
+        assessment.add("oracle", scenario.oracle(run), run)
+    elif spec.against:
+        assessment.scores["oracle"] = open_run(spec.against).record().scores["oracle"]
+    after, cost = unlearn(method, before, scenario.splits, run)
+    assessment.add("after", after, run, look=True)
+    record = make_record(spec, scenario, assessment, run, cost)
+    result = RunResult(record, after, None, showing.panels(assessment, scenario.corpus, run))
+    if keep:
+        new = {k: v for k, v in after.module.state_dict().items() if k in old}
+        Delta.between({k: old[k] for k in new}, new).save(folder / "delta.safetensors")
+        after.save_pretrained(folder / "model")
+        (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+        (folder / "record.json").write_text(record.to_json(), encoding="utf-8")
+        shown = result.panels if spec.with_samples else None
+        (folder / "report.html").write_text(page.page(record, shown), encoding="utf-8")
+    return result
+
+
+def evaluate(run: str | Path, against: str | None = None, progress: Progress | None = None) -> RunResult:
+    """Measure a finished run again, and against a retrained model if asked; the run's record is brought up to date."""
+    folder = open_run(run)
+    spec, record = folder.spec(), folder.record()
+    scenario = Scenario.of(spec, progress or Silent())
+    work = scenario.run(None)
+    assessment = scenario.assessment()
+    assessment.add("before", scenario.original(), work)
+    assessment.add("after", load_model(folder.model), work)
+    if (against or spec.against) == "retrain":
+        assessment.add("oracle", scenario.oracle(work), work)
+    elif against:
+        assessment.scores["oracle"] = open_run(against).record().scores["oracle"]
+    record.scores = {stage: dict(found) for stage, found in assessment.scores.items()}
+    if oracle := record.scores.get("oracle"):
+        record.summary = summarise(record.scores["after"], oracle, record.scores["before"])
+    amend(run, {"record.json": record.to_json(), "report.html": page.page(record, None)})
+    return RunResult(record, None, Path(run))
+
+
+def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:
+    """One page of one run, or of the first with the others beside it."""
+    records = [open_run(run).record() for run in runs]
+    if not records:
+        raise ExpungeError("name at least one run folder.")
+    named = [(str(r.spec.get("method", "?")), r) for r in records] if len(records) > 1 else []
+    Path(output).write_text(page.page(records[0], None, named), encoding="utf-8")
+    return Path(output)
+
+
+def demo(
+    out: str | Path | None = None,
+    seed: int = 0,
+    count: int = 5,
+    fresh: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Forget ``count`` fictitious people with the paper's method, beside what else one could do."""
+    return demonstrate(Path(out or "runs/demo"), seed, count, fresh, overwrite or out is None, progress or Silent())

@@ -1,0 +1,80 @@
+"""Several models asked the same questions, and what a page shows of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from expunge.core.record import Scores
+from expunge.core.run import Run
+from expunge.core.types import Example, Matches, Splits
+from expunge.evals import attribution
+from expunge.evals.forgetting import Evidence, Questions, ask, measure
+from expunge.evals.panels import person_panels
+
+
+@dataclass
+class Assessment:
+    """Questions drawn once, answered by one model after the other; no model is kept.
+
+    ``looks`` gathers what the page needs (matching matrix, words, features, Grad-CAM) for the stages that asked.
+    """
+
+    splits: Splits
+    test: tuple[Example, ...]
+    seed: int = 0
+    k_test: int = 16
+    retained_groups: int = 60
+    test_pictures: int = 80
+    scores: dict[str, Scores] = field(default_factory=dict)
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    looks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.questions: Questions = ask(
+            self.splits, self.test, retained_groups=self.retained_groups, test_pictures=self.test_pictures, seed=self.seed
+        )
+
+    def add(self, stage: str, model: Matches, run: Run, *, look: bool = False) -> Scores:
+        """Measure ``model`` as ``stage`` (before, after, oracle); ``look`` also gathers what the page shows."""
+        scores, evidence = measure(
+            model, self.splits, self.test, run, k_test=self.k_test, seed=self.seed, questions=self.questions
+        )
+        self.scores[stage], self.evidence[stage] = scores, evidence
+        self.notes += [note for note in evidence.notes if note not in self.notes]
+        if look:
+            self.looks[stage] = self._look(model, run)
+        return scores
+
+    def _look(self, model: Matches, run: Run) -> dict[str, Any]:
+        forget, people = self.splits.forget, one_each(self.splits.forget)
+        near = [e for e in self.splits.retain if e.source in {f.source for f in forget}]
+        return {
+            "words": attribution.word_matches(model, forget, run),
+            "matching": attribution.matching_matrix(model, forget, run),
+            "features": attribution.features(model, forget, near, run, seed=self.seed),
+            "gradcam": attribution.gradcam_maps(model, people),
+        }
+
+    def shown(self, at_most: int = 12) -> dict[str, Any]:
+        """Plain data for the page: people, matching, words, map of features, Grad-CAM by stage."""
+        stages = {name: one.predictions for name, one in self.evidence.items()}
+        gallery = self.questions.galleries["r_forget"]
+        result: dict[str, Any] = {"people": person_panels(stages, gallery, at_most=at_most)}
+        before, after = self.looks.get("before"), self.looks.get("after")
+        if before and after:
+            result["words"] = attribution.word_shift(before["words"], after["words"])
+            result["map"] = attribution.feature_map({"before": before["features"], "after": after["features"]})
+            result["matching"] = {"before": before["matching"], "after": after["matching"]}
+            result["gradcam"] = {"before": before["gradcam"], "after": after["gradcam"]}
+        return result
+
+
+def one_each(examples: Sequence[Example]) -> list[Example]:
+    """The first private example of every group, or the first where there is none, in order of appearance."""
+    groups: dict[str, list[Example]] = {}
+    for e in examples:
+        groups.setdefault(e.group or e.id, []).append(e)
+    return [min(found, key=lambda e: e.kind != "private") for found in groups.values()]

@@ -1,0 +1,29 @@
+"""Go on training on the retained data and hope that the rest fades.
+
+Equation: theta' = theta after some epochs of descent on E_{x in D_r} L_task(x; theta).
+Symbols: L_task, the model's own task loss (nats per pair).
+Paper: comparison "Finetune" (§5); one epoch in MultiDelete's runner (spec/methods.md §6.0).
+Checked against: CLU-UML/MultiDelete 4b0bfd3, runner_unlearn.py:113-114 (one epoch).
+Departs: lr is that of the original's training divided by ten, as nothing is printed for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from expunge.core.run import Run
+from expunge.core.types import Backbone, Method, Splits
+from expunge.train.fit import Schedule, fast_precision
+from expunge.train.task import train_task
+
+
+@dataclass(frozen=True)
+class Finetune(Method[Backbone]):
+    epochs: int = 1
+    lr: float = 1e-4
+    batch: int = 64
+
+    def unlearn(self, model: Backbone, splits: Splits, run: Run) -> Backbone:
+        schedule = Schedule(self.epochs, self.lr, self.batch, precision=fast_precision())
+        train_task(model, splits.retain, run, schedule, what="fine-tuning on what is kept")
+        return model

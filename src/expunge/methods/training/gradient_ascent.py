@@ -1,0 +1,29 @@
+"""Climb the loss on what must be forgotten, and look at nothing else.
+
+Equation: theta' = theta after descent on -E_{x in D_f} L_task(x; theta).
+Symbols: L_task, the model's own task loss (nats per pair).
+Paper: comparison "GA" (§5); one epoch as "neggrad" in MultiDelete (spec/methods.md §6.0).
+Checked against: CLU-UML/MultiDelete 4b0bfd3, where "neggrad" trains with the positive loss by mistake: not copied.
+Departs: lr chosen on validation people (docs/log.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from expunge.core.run import Run
+from expunge.core.types import Backbone, Method, Splits
+from expunge.train.fit import Schedule
+from expunge.train.task import train_task
+
+
+@dataclass(frozen=True)
+class GradientAscent(Method[Backbone]):
+    epochs: int = 1
+    lr: float = 3e-5
+    batch: int = 16
+
+    def unlearn(self, model: Backbone, splits: Splits, run: Run) -> Backbone:
+        schedule = Schedule(self.epochs, self.lr, self.batch)
+        train_task(model, splits.forget, run, schedule, what="gradient ascent", sign=-1.0)
+        return model

@@ -1,0 +1,67 @@
+"""What a run comes to: the model that forgot, what it cost, and the record with its provenance."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from expunge.core.environment import environment
+from expunge.core.record import Record
+from expunge.core.run import Run
+from expunge.core.spec import Spec
+from expunge.core.types import Splits
+from expunge.evals.assessment import Assessment
+from expunge.evals.cost import measured
+from expunge.evals.summary import summarise
+from expunge.report import page, tables
+from expunge.scenario import Scenario
+
+
+@dataclass
+class RunResult:
+    """What a run leaves: its record, the model that forgot, and where both lie (None for a run in memory)."""
+
+    record: Record
+    model: Any = None
+    folder: Path | None = None
+    panels: dict[str, Any] | None = field(default=None, repr=False)
+    comparisons: list[tuple[str, Record]] = field(default_factory=list, repr=False)
+
+    def table(self) -> tables.Grid:
+        """Before, after and retrained side by side, or one row per method where several ran."""
+        return tables.compare(self.comparisons) if self.comparisons else tables.stages(self.record)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the page."""
+        Path(path).write_text(page.page(self.record, self.panels, self.comparisons), encoding="utf-8")
+        return Path(path)
+
+
+def unlearn(method: Any, model: Any, splits: Splits, run: Run) -> tuple[Any, dict[str, float]]:
+    """Let a method work; drop what only training needs. Returns the model and what it cost."""
+    with measured() as spent:
+        after = method.unlearn(model, splits, run)
+    after.drop_training_state()
+    after.module.eval()
+    cost = {"seconds": spent.seconds, "peak_memory_mb": spent.peak_memory_mb}
+    return after, cost | {f"seconds_{name}": seconds for name, seconds in run.seconds.items()}
+
+
+def make_record(spec: Spec, scenario: Scenario, assessment: Assessment, run: Run, cost: dict[str, float]) -> Record:
+    """Everything measured, with its provenance."""
+    scores = {stage: dict(found) for stage, found in assessment.scores.items()}
+    oracle = scores.get("oracle")
+    return Record(
+        spec=json.loads(spec.to_json()),
+        scores=scores,
+        summary=summarise(scores["after"], oracle, scores["before"]) if oracle else {},
+        cost=cost,
+        requested=[str(r) for r in scenario.requests.requested],
+        forgotten=list(dict.fromkeys(e.group or e.id for e in scenario.splits.forget)),
+        rejected=[{"id": str(r), "reason": why} for r, why in scenario.requests.rejected.items()],
+        generator={k: v for k, v in run.facts.items() if k != "shipped_models"},
+        environment=environment() | {"seed": spec.seed},
+        notes=[*scenario.notes, *assessment.notes],
+    )

@@ -1,0 +1,121 @@
+"""One deletion request against one model and one data set, checked, with the models that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from expunge.core import plugins
+from expunge.core.errors import ExpungeError
+from expunge.core.run import Progress, Run
+from expunge.core.spec import Spec
+from expunge.core.types import Corpus, Splits
+from expunge.data import checking, requests
+from expunge.data.refusal import refusal
+from expunge.evals.assessment import Assessment
+from expunge.zoo import originals, shelf
+
+
+@dataclass
+class Scenario:
+    """``model`` is the pretrained model of an embedded world, or the user's own original."""
+
+    model: str
+    corpus: Corpus
+    requests: requests.Requests
+    splits: Splits
+    seed: int
+    progress: Progress
+    own_data: bool
+    pretrained: str | None = None
+    fresh: bool = False
+    notes: list[str] = field(default_factory=list)
+    _lent: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(
+        cls, model: str | Path, data: str | Path, forget: Any, images: str | Path | None, allow_leakage: bool, seed: int,
+        pretrained: str | Path | None, progress: Progress, data_options: Mapping[str, Any] | None = None,
+    ) -> Scenario:  # fmt: skip
+        """Read the data, match the request, look for what would make the run lie. Raises DataError with all of it."""
+        shelf.locate(model)  # a name that does not exist is said at once
+        own = plugins.is_path(str(data))
+        extra = {"root": images} if own and images else dict(data_options or {})
+        corpus = plugins.load_data(str(data), **extra)
+        found = requests.resolve(corpus, forget)
+        findings = checking.check(corpus, forget, allow_leakage=allow_leakage)
+        if findings.problems:
+            raise refusal(findings.problems)
+        notes = [str(w) for w in findings.warnings]
+        return cls(
+            str(model), corpus, found, found.split(corpus), seed, progress, own, str(pretrained) if pretrained else None,
+            notes=notes,
+        )  # fmt: skip
+
+    @classmethod
+    def of(cls, spec: Spec, progress: Progress) -> Scenario:
+        """The scenario a finished run was about."""
+        return cls.read(spec.model, spec.data, list(spec.forget), None, True, spec.seed, None, progress, spec.data_options)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(str(r.value) for r in self.requests.requested)
+
+    def provides(self) -> frozenset[str]:
+        """Capabilities of the model, read off its class where the folder tells it."""
+        return plugins.provides(self._start())
+
+    def run(self, folder: Path | None) -> Run:
+        return Run(self.seed, folder, self.progress, self.lend)
+
+    def lend(self, name: str) -> Any:
+        """A model by name; "pretrained" is the one that the original was trained from. Kept, so not to be changed."""
+        if name == "pretrained":
+            if not self.own_data:
+                return self._start()
+            if not self.pretrained:
+                raise ExpungeError(
+                    "retraining on your own data needs the model that the original was trained from: name it as pretrained."
+                )
+            name = self.pretrained
+        if name not in self._lent:
+            self._lent[name] = shelf.load(name)
+        return self._lent[name]
+
+    def original(self) -> Any:
+        """The model that knows everybody: the user's own, or the pretrained one trained on the world."""
+        if self.own_data:
+            return shelf.load(self.model)
+        return originals.original(self.model, self.corpus, self._making(), fresh=self.fresh)
+
+    def oracle(self, run: Run) -> Any:
+        """The model that never saw them."""
+        without = [e.id for e in self.splits.forget]
+        if not self.own_data:
+            return originals.original(self.model, self.corpus, self._making(), without=without, fresh=self.fresh)
+        method = plugins.load_method("retrain")()
+        return method.unlearn(None, self.splits, run)
+
+    def _making(self) -> Run:
+        """Original and retrained models are made with seed 0 whatever the run's seed, so that runs share them."""
+        return Run(0, None, self.progress, self.lend)
+
+    def assessment(self) -> Assessment:
+        return Assessment(self.splits, self.corpus.test or self.corpus.validation, self.seed)
+
+    def _start(self) -> Any:
+        if self.model not in self._lent:
+            self._lent[self.model] = shelf.load(self.model)
+        return self._lent[self.model]
+
+
+def some_people(corpus: Corpus, count: int, seed: int, source: str = "people") -> Sequence[str]:
+    """``count`` groups of one source of the training data, drawn by seed."""
+    import random
+
+    groups = sorted({e.group for e in corpus.train if e.source == source and e.group})
+    if count > len(groups):
+        raise ExpungeError(f"{corpus.name} has {len(groups)} {source}, so {count} cannot be forgotten.")
+    return sorted(random.Random(f"forget:{seed}").sample(groups, count))

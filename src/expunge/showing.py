@@ -1,0 +1,121 @@
+"""From what audits found to what the page shows: picture keys become pictures, stages become columns."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from expunge.core.run import Run
+from expunge.core.types import Corpus, Example
+from expunge.evals.assessment import Assessment, one_each
+
+SIDE = 96
+STAGES = ("before", "after", "oracle")
+
+
+def panels(assessment: Assessment, corpus: Corpus, run: Run) -> dict[str, Any]:
+    """The page's panels (contract in ``report.page``): people, matching, tsne, words, terms.
+
+    Holds pictures and texts of forgotten examples: the caller decides whether it may be kept.
+    """
+    found = assessment.shown()
+    album = Album([*corpus.train, *corpus.validation, *corpus.test])
+    forget = assessment.splits.forget
+    return {
+        "people": [_person(p, album, forget, run, found.get("gradcam")) for p in found["people"]],
+        "matching": _matching(found.get("matching")),
+        "tsne": _tsne(found.get("map", [])),
+        "words": [{**row, "count": row["pictures"]} for row in found.get("words", [])],
+        "terms": [term for term in run.terms if term.get("what") == "editing (CSE)"],
+    }
+
+
+class Album:
+    """Pictures by key, as data URIs made once."""
+
+    def __init__(self, examples: Iterable[Example]):
+        self.pictures = {e.image.key: e.image for e in examples}
+        self.made: dict[str, str] = {}
+
+    def uri(self, key: str) -> str:
+        if key not in self.made:
+            self.made[key] = data_uri(self.pictures[key].open(SIDE))
+        return self.made[key]
+
+
+def data_uri(picture: Any) -> str:
+    """A PIL picture as ``data:image/png;base64,…``."""
+    held = io.BytesIO()
+    picture.convert("RGB").save(held, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()
+
+
+def _person(
+    panel: Mapping[str, Any], album: Album, forget: Sequence[Example], run: Run, gradcam: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    group = panel["group"]
+    shown: dict[str, Any] = {
+        "group": group,
+        "portrait": album.uri(panel["picture"]),
+        "sentences": [
+            {
+                "kind": s["kind"],
+                "text": s["text"],
+                **{
+                    stage: [
+                        {"picture": album.uri(a["picture"]), "score": a["match"], "own": a["group"] == group}
+                        for a in answers
+                    ]
+                    for stage, answers in s["pictures"].items()
+                },
+            }
+            for s in panel["sentences"]
+        ],
+        "portrait_matches": {
+            stage: [
+                {"text": a["text"], "score": a["match"], "own": a["group"] == group, "kind": a["kind"]} for a in answers
+            ]
+            for stage, answers in panel["texts"].items()
+        },
+    }
+    rows = [i for i, e in enumerate(forget) if (e.group or e.id) == group]
+    if anchors := run.keep.get("anchors"):
+        shown["anchors"] = {
+            "pictures": [data_uri(anchors.pictures[i][0].resize((SIDE, SIDE))) for i in rows if anchors.pictures[i]],
+            "pictures_for": [forget[i].text for i in rows if anchors.pictures[i]],
+            "texts": list(dict.fromkeys(anchors.texts[i][0] for i in rows if anchors.texts[i])),
+        }
+    if gradcam and gradcam["before"] and gradcam["after"]:
+        place, example = next((i, e) for i, e in enumerate(one_each(forget)) if (e.group or e.id) == group)
+        shown["gradcam"] = {
+            "text": example.text, "before": gradcam["before"][place], "after": gradcam["after"][place],
+        }  # fmt: skip
+    return shown
+
+
+def _matching(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The page wants texts by pictures, the audit gives pictures by texts."""
+    if not found:
+        return None
+    return {
+        "before": [list(row) for row in zip(*found["before"]["matrix"], strict=True)],
+        "after": [list(row) for row in zip(*found["after"]["matrix"], strict=True)],
+        "labels": found["before"]["groups"],
+    }
+
+
+def _tsne(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    if not rows:
+        return None
+    modality = {"picture": "image", "image": "image", "text": "text"}
+    return {
+        stage: [
+            {"x": r["x"], "y": r["y"], "modality": modality[r["side"]], "set": r["split"]}
+            for r in rows
+            if r["stage"] == stage
+        ]
+        for stage in STAGES
+        if any(r["stage"] == stage for r in rows)
+    }

@@ -1,0 +1,198 @@
+"""What anybody who writes a method needs to test it: small real models, a small world, and the contract battery.
+
+    from expunge.testing import check_method
+    check_method("./mine.py")
+
+The models are the real classes at toy size with random weights, so everything here runs in seconds, offline.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from expunge.backbones.albef import Albef, AlbefConfig, AlbefModel, AlbefProcessor
+from expunge.core import plugins
+from expunge.core.options import options as read_options
+from expunge.core.run import Run
+from expunge.core.types import Backbone, Corpus, Splits
+from expunge.zoo.vocabulary import tokenizer
+
+CONTROLS = frozenset({"nothing"})
+"""Methods that are meant to leave the model as it is."""
+
+
+@lru_cache(maxsize=1)
+def small_corpus() -> Corpus:
+    """A dozen people and a dozen scenes to train on, four of each held out."""
+    from expunge.data import people
+
+    whole = people.load()
+
+    def some(examples, groups: int):
+        kept: dict[str, set] = {}
+        for e in examples:
+            names = kept.setdefault(e.source, set())
+            if len(names) < groups or e.group in names:
+                names.add(e.group)
+        return tuple(e for e in examples if e.group in kept[e.source])
+
+    return Corpus("small", some(whole.train, 12), some(whole.validation, 4), some(whole.test, 4))
+
+
+def small_splits(people: int = 2) -> Splits:
+    """``people`` of the small corpus to forget, the others to keep."""
+    corpus = small_corpus()
+    groups = sorted({e.group for e in corpus.train if e.source == "people" and e.group})
+    return corpus.split(groups[:people])
+
+
+def small_albef(seed: int = 0) -> Albef:
+    """A random ALBEF of some ten thousand parameters, with the small corpus's words."""
+    torch.manual_seed(seed)
+    words = tokenizer([e.text for e in small_corpus().train], 24)
+    config = AlbefConfig(
+        pixels=16, patch=8, vision_width=16, vision_layers=1, vision_heads=2, text_width=16, text_layers=3,
+        fusion_layer=1, text_heads=2, text_inner=32, vocabulary=len(words), positions=24, max_text_tokens=24,
+        projection=8, dropout=0.0, queue=16,
+    )  # fmt: skip
+    model = Albef(AlbefModel(config), AlbefProcessor(words, 16, 24), "small-albef")
+    model.module.eval()
+    return model
+
+
+def small_painter(prediction: str = "epsilon") -> Any:
+    """A random Stable Diffusion at toy size."""
+    from expunge.backbones.stable_diffusion import StableDiffusion
+
+    torch.manual_seed(0)
+    pieces = tokenizer([e.text for e in small_corpus().train], 24)
+    made = StableDiffusion.from_configs(
+        vae={
+            "block_out_channels": (8, 8), "layers_per_block": 1, "norm_num_groups": 4, "latent_channels": 4,
+            "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
+            "sample_size": 16, "scaling_factor": 0.5,
+        },
+        unet={
+            "sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4,
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+            "cross_attention_dim": 16, "attention_head_dim": 2,
+        },
+        text={
+            "vocab_size": len(pieces), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "max_position_embeddings": 24, "projection_dim": 16,
+            "bos_token_id": pieces.cls_token_id, "eos_token_id": pieces.sep_token_id,
+            "pad_token_id": pieces.pad_token_id,
+        },
+        tokenizer=pieces,
+        scheduler={
+            "beta_schedule": "scaled_linear", "prediction_type": prediction, "timestep_spacing": "trailing",
+            "steps_offset": 1,
+        },
+    )  # fmt: skip
+    made.module.eval()
+    return made
+
+
+def small_writer() -> Any:
+    """A random BLIP-2 with an OPT-style language model at toy size."""
+    from transformers import Blip2Config, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig
+
+    from expunge.backbones.blip2 import Blip2
+
+    torch.manual_seed(0)
+    pieces = tokenizer([e.text for e in small_corpus().train], 24)
+    vision = Blip2VisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8
+    )
+    queries = Blip2QFormerConfig(
+        vocab_size=len(pieces), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        encoder_hidden_size=16, cross_attention_frequency=1,
+    )  # fmt: skip
+    language = OPTConfig(
+        vocab_size=len(pieces), hidden_size=24, ffn_dim=48, num_hidden_layers=2, num_attention_heads=2,
+        word_embed_proj_dim=24, max_position_embeddings=64, bos_token_id=pieces.cls_token_id,
+        eos_token_id=pieces.sep_token_id, pad_token_id=pieces.pad_token_id,
+    )  # fmt: skip
+    config = Blip2Config(
+        vision_config=vision.to_dict(), qformer_config=queries.to_dict(), text_config=language.to_dict(),
+        num_query_tokens=4,
+    )  # fmt: skip
+    made = Blip2.from_config(config, pieces, max_text_tokens=24)
+    made.module.eval()
+    return made
+
+
+def lend(name: str) -> Any:
+    """Models by name for a run in a test: the pretrained model, and generators whatever they are called."""
+    if name == "pretrained":
+        return small_albef(seed=1)
+    return small_writer() if "blip" in name else small_painter()
+
+
+# ------------------------------------------------------------------------------------------ the battery
+
+
+def check_method(method: str | Path | type, options: tuple[str, ...] = (), build: Callable[[], Backbone] = small_albef) -> list[str]:
+    """Put a method through the contract that every method of ours passes; returns what was checked.
+
+    ``method`` is a name, the path of your file, or the class; ``options`` are ``field=value`` words; ``build`` makes
+    the model. Raises AssertionError with a sentence that says which promise was broken.
+    """
+    chosen = plugins.load_method(method) if isinstance(method, str | Path) else method
+    name = plugins.method_name(chosen)
+    checked = []
+
+    def promise(sentence: str, kept: bool) -> None:
+        assert kept, f"{name}: {sentence}"
+        checked.append(sentence)
+
+    promise("is a frozen dataclass", is_dataclass(chosen) and chosen.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+    made = read_options(chosen, options)
+    promise("every field has a default", all(hasattr(made, f.name) for f in fields(made)))
+    doc = (chosen.__doc__ if "(" not in (chosen.__doc__ or "(")[:40] else "") or _module_doc(chosen)
+    promise("its documentation begins with a line for `expunge list`", bool(doc.strip()))
+
+    splits = small_splits()
+    shown = copy.copy(splits)
+    first, again = (_unlearned(made, build(), splits) for _ in range(2))
+    promise("leaves the examples it was given alone", shown == splits)
+    states = [m.module.state_dict() for m in (first, again)]
+    same = states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    promise("gives the same model for the same seed", same)
+    promise("leaves finite weights", all(t.isfinite().all() for t in states[0].values() if t.is_floating_point()))
+    promise("returns a model of the kind it was given", plugins.provides(first) >= plugins.provides(build()))
+    old = build().module.state_dict()
+    moved = any(k in old and not torch.equal(old[k], v) for k, v in states[0].items())
+    promise("moves weights" if name not in CONTROLS else "moves nothing", moved == (name not in CONTROLS))
+
+    batch = first.collate(splits.forget[:4])
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        told = first.loss(batch)
+        first.save_pretrained(folder)
+        torch.manual_seed(0)
+        loaded = type(first).from_pretrained(folder)  # type: ignore[attr-defined]
+        promise("saves a model that loads back with the same losses", torch.equal(told, loaded.loss(batch)))
+    return checked
+
+
+def _unlearned(method: Any, model: Any, splits: Splits) -> Any:
+    after = method.unlearn(model, splits, Run(seed=3, lend=lend))
+    after.drop_training_state()
+    after.module.eval()
+    return after
+
+
+def _module_doc(chosen: type) -> str:
+    import sys
+
+    return (sys.modules[chosen.__module__].__doc__ if chosen.__module__ in sys.modules else "") or ""

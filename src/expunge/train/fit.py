@@ -1,0 +1,165 @@
+"""The one loop that methods call.
+
+``fit`` sums and logs the dict of named terms that a loss returns. Objective and model travel through ``accelerate``
+as one module, because under DDP a loss that calls other methods of an unwrapped model trains with gradients that
+were never averaged.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from expunge.core.run import Run
+from expunge.core.types import Example, Splits
+
+Terms = dict[str, Tensor]
+Loss = Callable[[Sequence[Example], Sequence[Example]], Terms]
+"""(forget examples, retain examples) -> named scalar terms; their sum is minimised."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast. Steps are counted in batches of the forget set.
+
+    ``retain_ratio`` retain examples accompany each forget example (0 gives none): the access rate to D_r.
+    ``near`` is the share of them drawn from the forget batch's own source. ``precision`` is "fp32" or "bf16".
+    """
+
+    epochs: int
+    lr: float
+    batch: int
+    retain_ratio: float = 0.0
+    near: float = 0.5
+    weight_decay: float = 0.02
+    warmup: float = 0.1
+    floor: float = 0.1
+    clip: float = 1.0
+    precision: str = "fp32"
+
+
+class Objective(nn.Module):
+    """Model and loss behind one ``forward``, so that every engine sees all that is computed."""
+
+    def __init__(self, module: nn.Module, loss: Loss):
+        super().__init__()
+        self.module = module
+        self.loss = loss
+
+    def forward(self, forget: Sequence[Example], retain: Sequence[Example]) -> Terms:
+        return self.loss(forget, retain)
+
+
+def fit(
+    model: Any,
+    loss: Loss,
+    splits: Splits,
+    run: Run,
+    schedule: Schedule,
+    *,
+    what: str = "training",
+    params: Iterable[nn.Parameter] | None = None,
+    after_backward: Callable[[], None] | None = None,
+) -> None:
+    """Minimise ``loss`` over ``splits.forget`` (walked) beside ``splits.retain`` (drawn), in place.
+
+    ``params`` defaults to everything that requires a gradient; ``after_backward`` may mask gradients. Order and
+    draws depend on ``run.seed`` only.
+    """
+    from accelerate import Accelerator
+
+    trained = [p for p in (params if params is not None else model.module.parameters()) if p.requires_grad]
+    steps = schedule.epochs * math.ceil(len(splits.forget) / schedule.batch)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": schedule.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=schedule.lr,
+    )
+    engine = Accelerator(cpu=not torch.cuda.is_available())
+    objective, optimizer = engine.prepare(Objective(model.module, loss), optimizer)
+    rng = random.Random(f"fit:{run.seed}")
+    torch.manual_seed(run.seed)
+    near, far = _by_source(splits.retain)
+    step = 0
+    with run.stage(what, steps):
+        for _ in range(schedule.epochs):
+            order = list(splits.forget)
+            rng.shuffle(order)
+            for start in range(0, len(order), schedule.batch):
+                forget = order[start : start + schedule.batch]
+                retain = _accompany(forget, near, far, schedule, rng)
+                for group in optimizer.param_groups:
+                    group["lr"] = schedule.lr * _factor(step, steps, schedule)
+                with quick(schedule.precision):
+                    terms = objective(forget, retain)
+                total = torch.stack([t.float() for t in terms.values()]).sum()
+                if not torch.isfinite(total):
+                    raise FloatingPointError(f"{what}: the loss is {total.item()} at step {step}; try a smaller lr.")
+                optimizer.zero_grad(set_to_none=True)
+                engine.backward(total)
+                if after_backward:
+                    after_backward()
+                if schedule.clip:
+                    engine.clip_grad_norm_(trained, schedule.clip)
+                optimizer.step()
+                run.log(what=what, step=step, **{k: round(v.item(), 5) for k, v in terms.items()})
+                run.progress.advance()
+                step += 1
+
+
+def quick(precision: str):
+    """A context for ``precision``. In bfloat16 on a CPU small attention is fastest unfused."""
+    if precision == "fp32":
+        return nullcontext()
+    from contextlib import ExitStack
+
+    stack = ExitStack()
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    stack.enter_context(torch.autocast(kind, torch.bfloat16))
+    if kind == "cpu":
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+    return stack
+
+
+def fast_precision() -> str:
+    """"bf16" where the hardware computes in it, "fp32" elsewhere: emulated bfloat16 is slower."""
+    has = torch.cuda.is_available() or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if has else "fp32"
+
+
+def _factor(step: int, steps: int, schedule: Schedule) -> float:
+    """Linear warm-up, then a cosine down to ``floor``."""
+    warm = max(1, round(schedule.warmup * steps))
+    if step < warm:
+        return (step + 1) / warm
+    done = (step - warm) / max(1, steps - warm)
+    return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _by_source(retain: Sequence[Example]) -> tuple[dict[str, list[Example]], list[Example]]:
+    near: dict[str, list[Example]] = {}
+    for e in retain:
+        near.setdefault(e.source, []).append(e)
+    return near, list(retain)
+
+
+def _accompany(forget, near, everything, schedule: Schedule, rng: random.Random) -> list[Example]:
+    """Retain examples for one forget batch: ``near`` of them from its own sources, the others from anywhere else."""
+    wanted = round(schedule.retain_ratio * len(forget))
+    if not wanted or not everything:
+        return []
+    sources = {e.source for e in forget}
+    close = [e for s in sorted(sources) for e in near.get(s, [])]
+    elsewhere = [e for s in sorted(near) if s not in sources for e in near[s]] or close
+    count = round(schedule.near * wanted) if close else 0
+    return [rng.choice(close) for _ in range(count)] + [rng.choice(elsewhere) for _ in range(wanted - count)]

@@ -1,0 +1,91 @@
+"""Original and retrained models of the embedded scenarios: found on the shelf, in the cache, or trained.
+
+As in the paper an *original* is the pretrained model fine-tuned on the scenario with the forget set, and *retrain* the
+same without it. Both take minutes on two cores, so they are kept by what made them. Those of the demo ship with the
+package, with the same key beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from expunge.core.cache import cached
+from expunge.core.run import Run
+from expunge.core.spec import canonical, digest
+from expunge.core.types import Corpus
+from expunge.train.fit import fast_precision
+from expunge.train.originals import DEFAULT, Recipe, train_original
+from expunge.zoo import shelf
+
+SHIPPED = shelf.WEIGHTS / "originals"
+KEY = "made_from.json"
+
+
+def key(start: str, corpus: Corpus, without: Collection[str], seed: int, recipe: Recipe) -> dict[str, Any]:
+    """All that decides which model comes out, but for the arithmetic of the machine (see ``found``)."""
+    place = shelf.locate(start)
+    weights = sorted([place] if place.is_file() else place.glob("*.safetensors"))
+    return {
+        "what": "original",
+        "start": _sha256(weights),
+        "data": corpus.fingerprint,
+        "without": digest(sorted(without)) if without else None,
+        "seed": seed,
+        "recipe": asdict(recipe),
+    }
+
+
+def original(
+    start: str, corpus: Corpus, run: Run, *, without: Collection[str] = (), recipe: Recipe = DEFAULT, fresh: bool = False
+) -> Any:
+    """The model trained from ``start`` on ``corpus.train``, but for the examples whose ids are in ``without``.
+
+    A shipped model serves when its key fits; otherwise the cache does, and it is trained when it is in neither.
+    ``fresh`` passes the shipped ones by. Which it was is added to ``run.facts`` as ``shipped_models``.
+    """
+    wanted = key(start, corpus, without, run.seed, recipe)
+    if not fresh and (place := shipped(wanted)):
+        run.facts["shipped_models"] = run.facts.get("shipped_models", 0) + 1
+        return shelf.load(place)
+    forgotten = set(without)
+    kept = tuple(e for e in corpus.train if e.id not in forgotten)
+
+    def build(folder: Path) -> None:
+        what = "training the original model" if not without else "training without them (retrain)"
+        train_original(shelf.load(start), kept, run, recipe, what=what).save_pretrained(folder)
+
+    # Models made in bfloat16 and in float32 differ slightly, so each has its own place in the cache.
+    return shelf.load(cached({**wanted, "precision": fast_precision(), "fresh": fresh}, build))
+
+
+def shipped(wanted: dict[str, Any]) -> Path | None:
+    """The folder of a shipped model that was made from exactly this, if there is one."""
+    for told in sorted(SHIPPED.glob(f"*/{KEY}")):
+        if json.loads(told.read_text(encoding="utf-8"))["key"] == json.loads(canonical(wanted)):
+            return told.parent
+    return None
+
+
+def ship(model: Any, name: str, made_from: dict[str, Any], card: dict[str, Any]) -> Path:
+    """Put a model on the shelf in half precision: the folder, its key and what was measured of it."""
+    import torch
+
+    folder = SHIPPED / name
+    half = model.clone()
+    half.module.to(torch.float16)
+    half.save_pretrained(folder)
+    (folder / KEY).write_text(json.dumps({"key": json.loads(canonical(made_from)), **card}, indent=1), encoding="utf-8")
+    return folder
+
+
+def _sha256(files: list[Path]) -> str:
+    import hashlib
+
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.read_bytes())
+    return total.hexdigest()

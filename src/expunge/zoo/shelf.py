@@ -1,0 +1,66 @@
+"""Models by name: the zoo's own, folders written by ``save_pretrained``, released checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from expunge.core.errors import ExpungeError, UnknownName
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def names() -> list[str]:
+    """The zoo's models, by the folders that hold their weights."""
+    marks = ("config.json", "model_index.json")
+    return sorted(p.name for p in WEIGHTS.glob("*") if any((p / mark).exists() for mark in marks))
+
+
+def locate(name: str | Path) -> Path:
+    """The folder or file that ``name`` means: a zoo name, or a path that exists.
+
+    A hub id is looked for in the local hub cache only: nothing is downloaded here. Raises UnknownName otherwise.
+    """
+    if str(name) in names():
+        return WEIGHTS / str(name)
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            return Path(snapshot_download(str(name), local_files_only=True))
+        except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
+            raise ExpungeError(
+                f"{name} is neither a folder nor in this machine's hub cache. Download it first, or give its folder."
+            ) from None
+    raise UnknownName("model", str(name), names())
+
+
+def load(name: str | Path) -> Any:
+    """The backbone that ``name`` means, on the CPU in float32, in eval mode. What a folder holds decides its class."""
+    place = locate(name)
+    if place.is_file():
+        from expunge.backbones.albef import Albef
+
+        return Albef.from_pretrained(place)
+    if (place / "model_index.json").exists():
+        from expunge.backbones.stable_diffusion import StableDiffusion
+
+        return StableDiffusion.from_pretrained(place)
+    told = place / "config.json"
+    if not told.exists():
+        raise ExpungeError(f"{place} holds no model: there is no config.json and no model_index.json in it.")
+    kind = json.loads(told.read_text(encoding="utf-8")).get("model_type", "nothing")
+    if kind == "albef":
+        from expunge.backbones.albef import Albef
+
+        return Albef.from_pretrained(place)
+    if kind == "blip-2":
+        from expunge.backbones.blip2 import Blip2
+
+        return Blip2.from_pretrained(place)
+    raise ExpungeError(f"{place} holds a model of type {kind!r}; this version knows albef, blip-2 and Stable Diffusion.")

@@ -1,0 +1,100 @@
+"""MVI on real generator classes at toy size."""
+
+import pytest
+import torch
+
+from expunge.core.run import Run
+from expunge.generators import mvi, quality
+from expunge.testing import small_painter, small_splits, small_writer
+
+
+@pytest.fixture(scope="module")
+def generators():
+    return small_painter(), small_writer()
+
+
+@pytest.fixture(scope="module")
+def forget():
+    return small_splits(1).forget
+
+
+@pytest.fixture(scope="module")
+def trained(generators, forget):
+    run = Run(seed=0)
+    frozen = [{k: v.clone() for k, v in g.module.state_dict().items()} for g in generators]
+    model, parts = mvi.train(*generators, forget, run, mvi.preset("default", epochs=25, batch=3))
+    return model, parts, run, frozen
+
+
+def test_only_the_inference_nets_learn(trained, generators):
+    model, _, run, frozen = trained
+    for generator, before in zip(generators, frozen, strict=True):
+        assert all(torch.equal(v, before[k]) for k, v in generator.module.state_dict().items())
+    names = {name.split(".")[0] for name, _ in model.named_parameters()}
+    assert names == {"of_picture", "of_text", "trunk", "to_painter", "to_writer", "modality"}
+    terms = [t for t in run.terms if t["what"] == "mvi"]
+    assert {"modality", "picture", "text", "kl"} <= set(terms[0])
+    early, late = (sum(t["modality"] + t["text"] for t in part) for part in (terms[:5], terms[-5:]))
+    assert late < early
+
+
+def test_the_modality_can_be_told_from_the_specific_part(trained):
+    model, parts, _, _ = trained
+    rows = torch.arange(len(parts))
+    with torch.no_grad():
+        (m1, _), (m2, _) = model.infer(parts, rows)
+        guessed = model.modality(torch.cat([m1.mean(1), m2.mean(1)])).argmax(1)
+    assert (guessed == torch.arange(2).repeat_interleave(len(parts))).float().mean() > 0.9
+
+
+def test_divergence_known_answers():
+    zero = torch.zeros(2, 3)
+    assert mvi._kl(zero, zero).abs().max() == 0
+    assert mvi._kl(torch.ones(1), torch.zeros(1)).item() == pytest.approx(0.5)
+    assert mvi._kl(torch.zeros(1), torch.tensor([2.0])).item() == pytest.approx(0.5 * (torch.e**2 - 3), rel=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["swap", "reconstruct", "specific", "consistent"])
+def test_every_way_of_generating(trained, mode):
+    model, parts, _, _ = trained
+    made = mvi.generate(model, parts, Run(seed=1), mode, steps=2, max_tokens=6)
+    assert [len(p) for p in made.pictures] == [1] * len(parts) == [len(t) for t in made.texts]
+    assert all(isinstance(t[0], str) for t in made.texts)
+
+
+def test_more_anchors_per_sample_and_the_same_seed_the_same_anchors(trained):
+    model, parts, _, _ = trained
+    made = [mvi.generate(model, parts, Run(seed=s), pictures=2, texts=3, steps=2, max_tokens=6) for s in (1, 1, 2)]
+    assert {len(p) for p in made[0].pictures} == {2} and {len(t) for t in made[0].texts} == {3}
+    drawn = [[p.tobytes() for ps in one.pictures for p in ps] for one in made]
+    assert made[0].texts == made[1].texts and drawn[0] == drawn[1] and drawn[0] != drawn[2]
+
+
+def test_random_anchors_come_from_the_pool(forget):
+    pool = small_splits(1).retain
+    made = mvi.random_anchors(len(forget), pool, 1, 2, seed=0)
+    assert {t for ts in made.texts for t in ts} <= {e.text for e in pool} and len(made.pictures) == len(forget)
+    with pytest.raises(ValueError, match="pool"):
+        mvi.random_anchors(1, (), 1, 1, 0)
+
+
+def test_the_papers_preset_is_the_papers():
+    paper = mvi.PRESETS["paper"]
+    assert (paper.lr, paper.epochs, paper.batch, paper.kl_per_dimension) == (2e-6, 10, 2, False)
+
+
+def test_quality_sees_copies_leaks_and_differences(forget):
+    same = mvi.Anchors([[e.image.open(64)] for e in forget], [[e.text] for e in forget])
+    found = quality.measure(same, forget)
+    assert found["text_overlap"] == found["text_copies"] == found["private_leak"] == 1.0
+    assert found["picture_distance"] == 0.0
+    other = mvi.Anchors([[] for _ in forget], [["a green wall"] for _ in forget])
+    found = quality.measure(other, forget)
+    assert found["text_copies"] == found["private_leak"] == 0.0 and found["text_overlap"] < 0.5
+
+
+def test_told_words_leave_out_what_can_be_seen(forget):
+    told = quality.told_words(forget)
+    assert len(told) == 3 and all(told.values())
+    seen = {w for e in forget if e.kind == "shared" for w in quality.words(e.text)}
+    assert not seen & set().union(*told.values())

@@ -1,0 +1,123 @@
+"""What the paper's equations promise of CSE."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from expunge.core.run import Run
+from expunge.generators.mvi import Anchors
+from expunge.methods.training.cse import CSE, Editor, inner, mean_over
+from expunge.testing import lend, small_albef, small_splits
+
+FREE = CSE(floor=-1.0, ceiling=1.0, match_floor=1e-30, retain_weight=0.0)  # the paper: no bounds, no retained data
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return small_splits(1)
+
+
+@pytest.fixture(scope="module")
+def same(splits):
+    """Anchors that equal what must be forgotten."""
+    return Anchors([[e.image.open(16)] for e in splits.forget], [[e.text] for e in splits.forget])
+
+
+@pytest.fixture(scope="module")
+def other(splits):
+    others = [e for e in splits.retain if e.source == "people"][: len(splits.forget)]
+    return Anchors([[e.image.open(16)] for e in others], [[e.text] for e in others])
+
+
+def gradients(options, splits, anchors, names=("n", "p")):
+    model = small_albef()
+    terms = Editor(options, model, splits, anchors, 0).terms(splits.forget, ())
+    sum(terms[n] for n in names if n in terms).backward()
+    return {k: v.grad.clone() for k, v in model.module.named_parameters() if v.grad is not None}, terms
+
+
+def gap(one, two):
+    return max((one.get(k, torch.zeros(())) - two.get(k, torch.zeros(()))).abs().max().item() for k in one | two)
+
+
+def test_the_loss_vanishes_when_anchors_equal_the_sample(splits, same):
+    _, terms = gradients(replace(FREE, alpha_site="off"), splits, same)
+    assert (terms["n"] + terms["p"]).item() == pytest.approx(0.0, abs=1e-4)
+
+
+def test_without_alpha_the_gradient_of_equal_anchors_vanishes_too(splits, same):
+    found, _ = gradients(replace(FREE, alpha_site="off"), splits, same)
+    assert max(g.abs().max().item() for g in found.values()) < 1e-4
+
+
+@pytest.mark.parametrize(("alpha", "left"), [(1.0, "p"), (0.0, "n")])
+def test_alpha_at_its_ends_leaves_one_kind_of_pair(splits, other, alpha, left):
+    both, _ = gradients(replace(FREE, alpha_site="fixed", alpha_fixed=alpha), splits, other)
+    alone, _ = gradients(replace(FREE, alpha_site="off"), splits, other, names=(left,))
+    assert gap(both, alone) < 1e-6
+
+
+def test_switches_leave_out_their_pairs(splits, other):
+    for switch, left in (("p_pairs", {"n"}), ("n_pairs", {"p"})):
+        _, terms = gradients(replace(FREE, **{switch: False}), splits, other)
+        assert set(terms) == left
+
+
+@pytest.mark.parametrize("site", ["fused_in", "text_tokens", "xattn_out", "loss_scalar"])
+def test_alpha_changes_gradients_never_the_loss(splits, other, site):
+    plain, off = gradients(replace(FREE, alpha_site="off"), splits, other)
+    scaled, on = gradients(replace(FREE, alpha_site=site), splits, other)
+    assert all(torch.allclose(off[k], on[k], atol=1e-5) for k in off)
+    assert gap(plain, scaled) > 1e-6
+
+
+def test_uniform_alpha_before_the_last_layer_is_a_weight_on_the_loss(splits, other, monkeypatch):
+    """Upstream of the last fusion layer ``fused_in`` with one alpha for all tokens equals ``fixed``."""
+    half = lambda self, x, a2, text, text_r: (torch.full(text.mask.shape, 0.3), torch.full(text_r.mask.shape, 0.3))  # noqa: E731
+    weighted, _ = gradients(replace(FREE, alpha_site="fixed", alpha_fixed=0.3), splits, other)
+    monkeypatch.setattr(Editor, "_alpha", half)
+    tapped, _ = gradients(replace(FREE, alpha_site="fused_in"), splits, other)
+    upstream = [k for k in weighted if k.startswith(("visual_encoder", "vision_proj", "text_encoder.embeddings"))]
+    assert len(upstream) > 10
+    assert gap({k: weighted[k] for k in upstream}, {k: tapped[k] for k in upstream}) < 1e-5
+
+
+def test_alpha_is_one_on_repeated_words_and_in_range(splits, same, other):
+    for anchors, sure in ((same, True), (other, False)):
+        model = small_albef()
+        editor = Editor(FREE, model, splits, anchors, 0)
+        editor.terms(splits.forget, ())
+        (alpha,) = editor.alphas
+        assert alpha.min() >= 0 and alpha.max() <= 1 + 1e-5
+        assert (alpha.min() > 0.999) == sure
+
+
+def test_bounded_terms_stop_pushing(splits, other):
+    done = replace(FREE, floor=1.0, match_floor=1.0, alpha_site="off")
+    found, _ = gradients(done, splits, other, names=("n",))
+    assert not found or max(g.abs().max().item() for g in found.values()) == 0.0
+
+
+def test_words_only_inner_mask_and_means():
+    mask = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]])
+    assert inner(mask).tolist() == [[0, 1, 1, 0, 0], [0, 1, 0, 0, 0]]
+    values = torch.tensor([[9.0, 1, 3, 9, 9], [9.0, 2, 9, 9, 9]])
+    assert mean_over(values, inner(mask)).tolist() == [2.0, 2.0]
+
+
+def test_an_edit_keeps_head_and_temperature_and_reports_its_anchors(splits):
+    model, run = small_albef(), Run(seed=0, lend=lend)
+    before = {k: v.clone() for k, v in model.module.state_dict().items()}
+    CSE(epochs=1, batch=6).unlearn(model, splits, run)
+    after = model.module.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in ("itm_head.weight", "itm_head.bias", "temp"))
+    assert any(not torch.equal(before[k], after[k]) for k in before)
+    assert {"private_leak", "text_overlap", "picture_distance", "alpha_mean"} <= set(run.facts)
+    assert {"mvi", "cse"} <= set(run.seconds) and len(run.keep["anchors"].texts) == len(splits.forget)
+
+
+def test_without_retained_data_it_is_the_papers_equation(splits):
+    run = Run(seed=0, lend=lend)
+    CSE(epochs=1, batch=6, retain_weight=0.0).unlearn(small_albef(), splits, run)
+    assert all("retain" not in t for t in run.terms)

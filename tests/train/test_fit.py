@@ -1,0 +1,86 @@
+"""The one loop: what it draws, what it logs, what it refuses."""
+
+import pytest
+import torch
+
+from expunge.core.run import Run
+from expunge.core.types import Splits
+from expunge.testing import small_albef, small_corpus, small_splits
+from expunge.train.fit import Schedule, fit
+from expunge.train.originals import Recipe, train_original
+
+
+def test_terms_are_summed_logged_and_minimised():
+    model, splits, run = small_albef(), small_splits(), Run()
+    start = model.module.vision_proj.weight.detach().clone()
+
+    def loss(forget, retain):
+        w = model.module.vision_proj.weight
+        return {"a": w.square().mean(), "b": 2 * w.abs().mean()}
+
+    fit(model, loss, splits, run, Schedule(epochs=3, lr=1e-2, batch=4))
+    steps = [t for t in run.terms if t["what"] == "training"]
+    assert len(steps) == 3 * -(-len(splits.forget) // 4) and set(steps[0]) == {"what", "step", "a", "b"}
+    assert steps[-1]["a"] < steps[0]["a"]
+    assert not torch.equal(start, model.module.vision_proj.weight)
+
+
+def test_retained_examples_come_mostly_from_the_same_source():
+    splits, seen = small_splits(), []
+
+    def loss(forget, retain):
+        seen.append((len(forget), [e.source for e in retain]))
+        return {"none": torch.zeros((), requires_grad=True)}
+
+    fit(small_albef(), loss, splits, Run(), Schedule(epochs=2, lr=1e-3, batch=4, retain_ratio=2.0, near=0.75))
+    assert all(len(sources) == 2 * n for n, sources in seen)
+    people = [s for _, sources in seen for s in sources].count("people") / sum(2 * n for n, _ in seen)
+    assert abs(people - 0.75) < 0.1
+
+
+def test_nothing_is_drawn_when_nothing_is_asked():
+    seen = []
+
+    def loss(forget, retain):
+        seen.append(len(retain))
+        return {"none": torch.zeros((), requires_grad=True)}
+
+    fit(small_albef(), loss, small_splits(), Run(), Schedule(epochs=1, lr=1e-3, batch=4))
+    assert set(seen) == {0}
+
+
+def test_only_the_chosen_parameters_move():
+    model = small_albef()
+    before = {k: v.clone() for k, v in model.module.state_dict().items()}
+
+    def loss(forget, retain):
+        return {"task": model.loss(model.collate(forget)).mean()}
+
+    fit(model, loss, small_splits(), Run(), Schedule(1, 1e-2, 4), params=[model.module.itm_head.weight])
+    moved = {k for k, v in model.module.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved == {"itm_head.weight"}
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    def loss(forget, retain):
+        return {"bad": torch.tensor(float("nan"), requires_grad=True)}
+
+    with pytest.raises(FloatingPointError, match="step 0"):
+        fit(small_albef(), loss, small_splits(), Run(), Schedule(1, 1e-3, 4))
+
+
+def test_same_seed_same_weights_and_order():
+    states = []
+    for seed in (1, 1, 2):
+        model = small_albef()
+        trained = train_original(model, small_corpus().train[:24], Run(seed=seed), Recipe(epochs=1, lr=1e-3, batch=8))
+        states.append(trained.module.state_dict())
+        assert all(torch.equal(v, small_albef().module.state_dict()[k]) for k, v in model.module.state_dict().items())
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    assert any(not torch.equal(states[0][k], states[2][k]) for k in states[0])
+
+
+def test_splits_of_one_example_train():
+    model, one = small_albef(), small_splits().forget[:1]
+    train_original(model, one, Run(), Recipe(epochs=1, lr=1e-3, batch=8))
+    assert Splits(one, ()).retain == ()
