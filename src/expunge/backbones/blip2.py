@@ -228,11 +228,11 @@ def counted(attention_mask: Tensor) -> Tensor:
     return attention_mask[:, 1:].sum(1).clamp_min(1)
 
 
-def image_settings(pixels: int, mean: float = 0.5, std: float = 0.5) -> dict[str, Any]:
+def image_settings(pixels: int, mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (0.5,) * 3) -> dict[str, Any]:
     """The image processor's file for square pictures."""
     return {
         "image_processor_type": "BlipImageProcessor",
         "do_convert_rgb": True, "do_normalize": True, "do_rescale": True, "do_resize": True,
-        "image_mean": [mean] * 3, "image_std": [std] * 3, "rescale_factor": 1 / 255, "resample": 3,
+        "image_mean": list(mean), "image_std": list(std), "rescale_factor": 1 / 255, "resample": 3,
         "size": {"height": pixels, "width": pixels},
     }  # fmt: skip

@@ -62,8 +62,8 @@ class StableDiffusion:
         cls, vae: Mapping, unet: Mapping, text: Mapping, tokenizer: Any, scheduler: Mapping | None = None, name: str = "stable-diffusion"
     ) -> StableDiffusion:
         """Random weights of any size, from the arguments of the parts' own configurations."""
-        text_model = CLIPTextModel(CLIPTextConfig(**text))
-        return cls(AutoencoderKL(**vae), UNet2DConditionModel(**unet), text_model, tokenizer, scheduler, name)
+        parts = AutoencoderKL(**vae), UNet2DConditionModel(**unet), CLIPTextModel(CLIPTextConfig(**text))
+        return cls(*parts, tokenizer, scheduler, name)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> StableDiffusion:

@@ -1,9 +1,11 @@
-"""blip2-tiny: a picture-describing model of BLIP-2's classes, trained on the public worlds in one go.
+"""blip2-tiny: a picture-describing model of BLIP-2's classes, trained on the public worlds.
 
-BLIP-2's first stage teaches the query tokens what is in a picture by matching it to texts. Here a head that is
-thrown away afterwards reads the stated facts off the projected query tokens instead: quicker from scratch. Given a
-picture the model learns only captions that can be read off it; names, towns and jobs reach the language model as
-plain text without a picture, as a real OPT knows such words but not whose they are.
+As in BLIP-2 the vision tower comes ready from a retrieval model, here albef-tiny's, and a Q-Former and a language
+model are grown onto it; at this size all of them then learn together. BLIP-2's first stage teaches the query
+tokens what is in a picture by matching it to texts; here a head that is thrown away afterwards reads the facts off
+the projected query tokens instead: quicker from scratch. Given a picture the model learns only captions that can
+be read off it; names, towns and jobs reach the language model as plain text without a picture, as a real OPT knows
+such words but not whose they are.
 """
 
 from __future__ import annotations
@@ -11,21 +13,23 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import Blip2Config, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig
 
-from expunge.backbones.blip2 import Blip2, counted
+from expunge.backbones.albef import Albef
+from expunge.backbones.albef.processor import MEAN, STD
+from expunge.backbones.blip2 import Blip2, counted, image_settings
 from expunge.core.types import Example
 from expunge.zoo import cards, described, public
 from expunge.zoo.loop import Schedule, pretrain
 from expunge.zoo.vocabulary import tokenizer
 
 NAME = "blip2-tiny"
-PIXELS = 64
+PIXELS, PATCH = 60, 10  # those of albef-tiny
 QUERIES = 16
 MAX_TOKENS = 36
 
@@ -36,7 +40,7 @@ def new_model(texts: Sequence[str], width: int = 128) -> Blip2:
     marks = {"bos_token_id": pieces.cls_token_id, "eos_token_id": pieces.sep_token_id, "pad_token_id": pieces.pad_token_id}
     vision = Blip2VisionConfig(
         hidden_size=width, intermediate_size=4 * width, num_hidden_layers=6, num_attention_heads=4,
-        image_size=PIXELS, patch_size=8,
+        image_size=PIXELS, patch_size=PATCH, layer_norm_eps=1e-6, initializer_range=0.02,
     )  # fmt: skip
     queries = Blip2QFormerConfig(
         vocab_size=len(pieces), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=3, num_attention_heads=4,
@@ -50,7 +54,29 @@ def new_model(texts: Sequence[str], width: int = 128) -> Blip2:
         vision_config=vision.to_dict(), qformer_config=queries.to_dict(), text_config=language.to_dict(),
         num_query_tokens=QUERIES,
     )  # fmt: skip
-    return Blip2.from_config(config, pieces, name=NAME, max_text_tokens=MAX_TOKENS)
+    image = image_settings(PIXELS, MEAN, STD)
+    return Blip2.from_config(config, pieces, image=image, name=NAME, max_text_tokens=MAX_TOKENS)
+
+
+# How ALBEF's vision encoder names what BLIP-2's has too.
+_SAME = {
+    "cls_token": "embeddings.class_embedding", "pos_embed": "embeddings.position_embedding",
+    "patch_embed.proj": "embeddings.patch_embedding", "blocks.": "encoder.layers.", "attn.qkv": "self_attn.qkv",
+    "attn.proj": "self_attn.projection", "norm1": "layer_norm1", "norm2": "layer_norm2",
+}  # fmt: skip
+
+
+def take_sight(blip2: Blip2, weights: Mapping[str, Tensor]) -> None:
+    """Put the vision encoder of an ALBEF (its state by name) in the place of the vision tower's weights."""
+    renamed = {}
+    for name, value in weights.items():
+        if not name.startswith("visual_encoder."):
+            continue
+        name = name.removeprefix("visual_encoder.")
+        for theirs, ours in _SAME.items():
+            name = name.replace(theirs, ours)
+        renamed["post_layernorm." + name.removeprefix("norm.") if name.startswith("norm.") else name] = value
+    blip2.model.vision_model.load_state_dict(renamed)
 
 
 class Pupil(nn.Module):
@@ -63,7 +89,7 @@ class Pupil(nn.Module):
         self.head = nn.Linear(QUERIES * width, keys)
 
 
-def jittered(levels: Tensor, rng: random.Random, reach: int = 3) -> Tensor:
+def jittered(levels: Tensor, rng: random.Random, reach: int = 2) -> Tensor:
     """The pictures moved by up to ``reach`` pixels, the same way for the batch; borders are repeated."""
     wide = nn.functional.pad(levels.float(), (reach,) * 4, mode="replicate")
     down, right = rng.randint(0, 2 * reach), rng.randint(0, 2 * reach)
@@ -105,15 +131,18 @@ def terms(blip2: Blip2, head: nn.Module, facts: described.Facts, lessons: Lesson
         alone_nats = blip2.token_nats(nothing, **alone)
     return {
         "caption": nats.sum() / counted(made["attention_mask"]).sum(),
-        "facts": 4 * facts.loss(read, examples),
+        "facts": 20 * facts.loss(read, examples),
         "language": 0.25 * alone_nats.sum() / counted(alone["attention_mask"]).sum(),
     }
 
 
-def train(material: public.Material, state: Path, schedule: Schedule, *, seed: int = 0, batch: int = 64) -> Blip2:
-    """Pretrain on ``material``; a fifth of the batch is plain text, the rest half portraits, half scenes."""
+def train(
+    material: public.Material, sight: Mapping[str, Tensor], state: Path, schedule: Schedule, *, seed: int = 0, batch: int = 64
+) -> Blip2:
+    """Train on ``material``; a quarter of the batch is plain text, the rest half portraits, half scenes."""
     torch.manual_seed(seed)
     blip2 = new_model([e.text for e in material.examples])
+    take_sight(blip2, sight)
     facts = described.Facts(material.examples)
     pupil = Pupil(blip2, len(facts.keys))
     alone = batch // 4
@@ -156,13 +185,15 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--state", type=Path, default=Path(".zoo-state") / NAME)
     words.add_argument("--out", type=Path, default=cards.WEIGHTS / NAME)
+    words.add_argument("--sight", type=Path, default=cards.WEIGHTS / "albef-tiny", help="folder of the ALBEF to see with")
     words.add_argument("--steps", type=int, default=2600)
     words.add_argument("--seed", type=int, default=0)
     asked = words.parse_args()
     began = time.monotonic()
     material = public.training(PIXELS, asked.state)
     schedule = Schedule(asked.steps, lr=1.5e-3, warmup=150, weight_decay=0.05, average=0.995)
-    blip2 = train(material, asked.state, schedule, seed=asked.seed)
+    sight = Albef.from_pretrained(asked.sight).module.state_dict()
+    blip2 = train(material, sight, asked.state, schedule, seed=asked.seed)
     seconds = time.monotonic() - began
     blip2.save_pretrained(asked.out, dtype=torch.float16)
     blip2 = Blip2.from_pretrained(asked.out)

@@ -79,15 +79,23 @@ def autoencoder_terms(vae: AutoencoderKL, pixels: Tensor) -> dict[str, Tensor]:
 
 
 def train_autoencoder(
-    model: StableDiffusion, material: public.Material, schedule: Schedule, state: Path, *, batch: int = 16, seed: int = 0
+    model: StableDiffusion, material: public.Material, rounds: tuple[int, int], state: Path, *, batch: int = 16, seed: int = 0
 ) -> None:
-    """Train on all different pictures of ``material``, then set the scaling that gives latents of unit variance."""
+    """Train on the pictures of ``material``, then set the scaling that gives latents of unit variance.
 
-    def terms(rng: random.Random, step: int) -> dict[str, Tensor]:
-        chosen = [rng.randrange(len(material.pictures)) for _ in range(batch)]
-        return autoencoder_terms(model.vae, in_range(material.pictures[chosen]))
+    ``rounds`` are numbers of steps: first all pictures alike, then half portraits, whose thin lines come last.
+    """
+    everything = list(range(len(material.pictures)))
+    portraits, landscapes = ([material.row[t[0]] for t in material.of_source(s)] for s in ("people", "scenes"))
+    worlds = ([everything], [portraits, landscapes])
+    for number, (steps, choices) in enumerate(zip(rounds, worlds, strict=True), start=1):
 
-    pretrain(model.vae, terms, schedule, state, seed=seed, say=lambda line: print(line, flush=True))
+        def terms(rng: random.Random, step: int, choices=choices) -> dict[str, Tensor]:
+            chosen = [rng.choice(choices[i % len(choices)]) for i in range(batch)]
+            return autoencoder_terms(model.vae, in_range(material.pictures[chosen]))
+
+        schedule = Schedule(steps, lr=2e-3 / number, warmup=100, weight_decay=0.0, average=0.99)
+        pretrain(model.vae, terms, schedule, state / f"vae{number}", seed=seed, say=lambda line: print(line, flush=True))
     model.vae.eval()
     model.vae.register_to_config(scaling_factor=1.0)
     every = max(1, len(material.pictures) // 1000)
@@ -149,9 +157,11 @@ def train_diffusion(
             return {"error": model.denoising_loss(latents[rows], condition).mean()}
 
     model.unet.set_attn_processor(AttnProcessor())  # the fused attention's backward is slow in bf16 on CPUs
+    model.text.set_attn_implementation("eager")
     trained = nn.ModuleDict({"unet": model.unet, "text": model.text})
     pretrain(trained, terms, schedule, state, seed=seed, say=lambda line: print(line, flush=True))
     model.unet.set_attn_processor(AttnProcessor2_0())
+    model.text.set_attn_implementation("sdpa")
     model.module.eval()
 
 
@@ -159,7 +169,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--state", type=Path, default=Path(".zoo-state") / NAME)
     words.add_argument("--out", type=Path, default=cards.WEIGHTS / NAME)
-    words.add_argument("--autoencoder-steps", type=int, default=2400)
+    words.add_argument("--autoencoder-steps", type=int, nargs=2, default=(2400, 800))
     words.add_argument("--steps", type=int, default=7500)
     words.add_argument("--seed", type=int, default=0)
     asked = words.parse_args()
@@ -167,17 +177,16 @@ def main() -> None:
     material = public.training(PIXELS, asked.state)
     torch.manual_seed(asked.seed)
     model = new_model([e.text for e in material.examples])
-    first = Schedule(asked.autoencoder_steps, lr=2e-3, warmup=100, weight_decay=0.0, average=0.99)
-    train_autoencoder(model, material, first, asked.state / "vae", seed=asked.seed)
-    second = Schedule(asked.steps, lr=8e-4, warmup=200, weight_decay=0.01, average=0.998)
-    train_diffusion(model, material, second, asked.state / "unet", seed=asked.seed)
+    train_autoencoder(model, material, tuple(asked.autoencoder_steps), asked.state, seed=asked.seed)
+    schedule = Schedule(asked.steps, lr=8e-4, warmup=200, weight_decay=0.01, average=0.998)
+    train_diffusion(model, material, schedule, asked.state / "unet", seed=asked.seed)
     seconds = time.monotonic() - began
     model.save_pretrained(asked.out, dtype=torch.float16)
     model = StableDiffusion.from_pretrained(asked.out)
     judge = probe.trained(material, asked.state / "probe", seed=asked.seed)
     cards.write(
         asked.out, name=NAME, recipe="expunge.zoo.sd_tiny", seed=asked.seed,
-        steps={"autoencoder": asked.autoencoder_steps, "diffusion": asked.steps},
+        steps={"autoencoder": sum(asked.autoencoder_steps), "diffusion": asked.steps},
         seconds=seconds, examples=len(material.examples), quality=probe.quality(model, judge, asked.state),
     )  # fmt: skip
 
