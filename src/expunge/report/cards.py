@@ -29,4 +29,6 @@ def verdict_card(record: Record) -> Panel:
             lines.add_row("", Text(finding.numbers, style="dim"))
     unchecked = Text("Not checked: " + " ".join(verdict.unchecked), style="dim")
     body = Group(Text(verdict.summary), Text(""), lines, Text(""), unchecked)
-    return Panel(body, title=Text(verdict.headline), title_align="left", border_style=FRAMES[verdict.status], padding=(1, 2))
+    return Panel(
+        body, title=Text(verdict.headline), title_align="left", border_style=FRAMES[verdict.status], padding=(1, 2)
+    )

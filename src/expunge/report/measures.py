@@ -36,13 +36,13 @@ MEASURES: tuple[Measure, ...] = (
         "r_forget_shared", "Seen", "Forgotten people: what can be seen",
         "Finding the same people by what anybody sees in the picture: hair, glasses, clothes.", "oracle",
     ),
-    Measure("r_forget", "R@D_f", "Forgotten people: both", "All searches for forgotten people, seen and told.", "oracle"),
+    Measure("r_forget", "R@D_f", "Forgotten people: both", "All searches for the forgotten, seen and told.", "oracle"),
     Measure(
         "r_retain_private", "Kept told", "Other people: what was told",
         "The same kind of search for people nobody asked to remove. They look and read most like the forgotten ones, "
         "so they are harmed first.", "higher",
     ),
-    Measure("r_retain_shared", "Kept seen", "Other people: what can be seen", "The same for what can be seen.", "higher"),
+    Measure("r_retain_shared", "Kept seen", "Other people: what can be seen", "Looks, for the same people.", "higher"),
     Measure("r_retain", "R kept", "Other people: both", "All searches for people who stay.", "higher"),
     Measure(
         "r_test", "R@D_test", "Everyday pictures",
@@ -52,15 +52,24 @@ MEASURES: tuple[Measure, ...] = (
         "mi", "MI", "Taken for training material",
         "How sure an attacker's classifier is, on average, that the forgotten samples were trained on.", "oracle",
     ),
+    Measure("mi_private", "MI told", "The same, private sentences only", "The attack on what was told.", "oracle"),
     Measure(
-        "mi_auc", "MI AUC", "Attacker's ability to tell",
-        "How well the attacker separates trained from never trained material; half right is guessing.", "oracle",
+        "mi_auc", "MI AUC", "Ranked above strangers",
+        "How often the attacker finds a forgotten sample more familiar than one that was never trained on. 50 means "
+        "no difference.", "oracle",
+    ),
+    Measure(
+        "mi_accuracy", "MI skill", "The attacker’s own skill",
+        "How often the attacker is right on other, known cases. 50 is guessing: then it says nothing about anybody.",
+        "higher",
     ),
 )  # fmt: skip
 BY_KEY = {m.key: m for m in MEASURES}
 
 SUMMARY: tuple[Measure, ...] = (
-    Measure("avg_g", "Avg.G", "Average gap to the retrained model", "Mean of the gaps in MI, R@D_f and R@D_test.", "lower"),
+    Measure(
+        "avg_g", "Avg.G", "Average gap to the retrained model", "Mean of the gaps in MI, R@D_f and R@D_test.", "lower"
+    ),
     Measure("m_eff", "M_eff", "Effectiveness", "100 minus the gap in MI.", "higher"),
     Measure("m_rel", "M_rel", "Reliability", "100 minus the gap in R@D_f.", "higher"),
     Measure("m_loc", "M_loc", "Locality", "100 minus the gap in R@D_test.", "higher"),
@@ -72,9 +81,9 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Score (R, recall)", "The share of searches that find the right picture or sentence among the first 1, 5 and 10 "
      "results, averaged, in per cent. Searching goes both ways: picture from sentence, and sentence from picture."),
     ("What can be seen", "Knowledge that picture and sentence share: hair colour, glasses, clothes. Anybody who looks "
-     "at the picture knows it, so forgetting it is not asked for. The paper calls it modality-consistent; here: shared."),
+     "at the picture knows it, so nobody asks to forget it. The paper calls it modality-consistent; here: shared."),
     ("What was told", "Knowledge that only the text brings: name, birthplace, employer. This is the private part."),
-    ("95 % interval", "The range in which the true value plausibly lies. Few samples make it wide. It is written small, "
+    ("95 % interval", "The range in which the true value plausibly lies. Few samples make it wide. Written small, "
      "under or beside the number."),
     ("Membership attack (MI)", "Somebody with access to the model tries to find out who was in its training data. The "
      "attack is a classifier that looks at the model's inner state."),

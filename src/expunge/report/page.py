@@ -18,8 +18,8 @@ anything else is dropped). Matching scores are 0 to 100, or 0 to 1 throughout::
                              "after": [...], "oracle": [...]},
         "gradcam": {"text": str, "before": [[float]], "after": [[float]]},   # [h, w], any scale
      }],
-     "matching": {"before": [[float]], "after": [[float]],         # row: text of i, column: picture of j
-                  "labels": [str]},
+     "matching": {"before": [[float]], "after": [[float]],         # row: picture i, column: text j
+                  "labels": [str]},                                # oracle optional
      "tsne": {"before": [{"x": float, "y": float, "modality": "image" | "text", "set": "forget" | "retain"}],
               "after": [...], "oracle": [...]},                    # oracle optional
      "words": [{"word": str, "before": float, "after": float, "shift": float, "count": int, "kind": str}],
@@ -42,7 +42,18 @@ from markupsafe import Markup
 from expunge.core.record import Record
 from expunge.report import plots
 from expunge.report.measures import (
-    GLOSSARY, MEASURES, STAGES, count, duration, finite, interval, memory, method_name, number, score, signed,
+    GLOSSARY,
+    MEASURES,
+    STAGES,
+    count,
+    duration,
+    finite,
+    interval,
+    memory,
+    method_name,
+    number,
+    score,
+    signed,
 )  # fmt: skip
 from expunge.report.tables import compare
 from expunge.report.verdict import LEAST_ATTACK, LIMITS, judge
@@ -54,7 +65,9 @@ _STATUS = {"passed": "Passed", "unsure": "Not certain", "failed": "Failed", "wit
 _OPEN_PEOPLE = 6
 
 
-def page(record: Record, panels: Mapping[str, Any] | None = None, comparisons: Sequence[tuple[str, Record]] = ()) -> str:
+def page(
+    record: Record, panels: Mapping[str, Any] | None = None, comparisons: Sequence[tuple[str, Record]] = ()
+) -> str:
     """The whole page for one run, and a table for the runs it is compared with."""
     panels = panels or {}
     people = [_person(one) for one in _maps(panels.get("people"))]
@@ -95,7 +108,10 @@ def page(record: Record, panels: Mapping[str, Any] | None = None, comparisons: S
 def _who(record: Record, people: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Everybody who was forgotten, with name and portrait where the panels hold them."""
     known = {p["group"]: p for p in people}
-    return [{"id": one, "name": known.get(one, {}).get("name", ""), "portrait": known.get(one, {}).get("portrait")} for one in record.forgotten]
+    return [
+        {"id": one, "name": known.get(one, {}).get("name", ""), "portrait": known.get(one, {}).get("portrait")}
+        for one in record.forgotten
+    ]
 
 
 def _scores(record: Record) -> list[dict[str, Any]]:
@@ -108,16 +124,12 @@ def _scores(record: Record) -> list[dict[str, Any]]:
         rows.append(
             {
                 "measure": measure,
-                "cells": {s: (number(one.value, _digits(one.value, measure.key)), interval(one)) if one else ("–", "") for s, one in found.items()},
-                "gap": signed(after.value - oracle.value, _digits(after.value, measure.key)) if after and oracle else "–",
+                "cells": {s: (number(one.value), interval(one)) if one else ("–", "") for s, one in found.items()},
+                "gap": signed(after.value - oracle.value) if after and oracle else "–",
                 "n": next((one.n for one in found.values() if one and one.n), 0),
             }
         )
     return rows
-
-
-def _digits(value: float, key: str) -> int:
-    return 2 if key == "mi_auc" and value <= 1 else 1
 
 
 def _standing(label: str, record: Record) -> str:
@@ -129,7 +141,11 @@ def _standing(label: str, record: Record) -> str:
 def _person(one: Mapping[str, Any]) -> dict[str, Any]:
     anchors = _map(one.get("anchors"))
     drawn_for = list(_list(anchors.get("pictures_for")))
-    drawn = [(p, str(drawn_for[i]) if i < len(drawn_for) else "") for i, p in enumerate(map(picture, _list(anchors.get("pictures")))) if p]
+    drawn = [
+        (p, str(drawn_for[i]) if i < len(drawn_for) else "")
+        for i, p in enumerate(map(picture, _list(anchors.get("pictures"))))
+        if p
+    ]
     name = str(one.get("name") or "")
     return {
         "group": str(one.get("group", "")),
@@ -168,7 +184,12 @@ def _picture_match(match: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text_match(match: Mapping[str, Any]) -> dict[str, Any]:
     kind = str(match.get("kind") or "")
-    return {"text": str(match.get("text", "")), "score": match.get("score"), "own": bool(match.get("own")), "kind": kind}
+    return {
+        "text": str(match.get("text", "")),
+        "score": match.get("score"),
+        "own": bool(match.get("own")),
+        "kind": kind,
+    }
 
 
 def _own_rank(matches: Sequence[Mapping[str, Any]]) -> str:
@@ -179,18 +200,20 @@ def _own_rank(matches: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _attention(cam: Mapping[str, Any], portrait: str | None) -> dict[str, Any] | None:
-    """The portrait under two heat maps on one common scale."""
-    before, after = _table(cam.get("before")), _table(cam.get("after"))
-    peak = max((v for row in (*before, *after) for v in row if finite(v)), default=0.0)
-    if portrait is None or not before or not after or peak <= 0:
+    """The portrait under two heat maps, each on the scale of its own peak."""
+    maps = {stage: _heat(_table(cam.get(stage))) for stage in ("before", "after")}
+    if portrait is None or not all(maps.values()):
         return None
-    return {"text": str(cam.get("text", "")), "before": _heat(before, peak), "after": _heat(after, peak)}
+    return {"text": str(cam.get("text", "")), **maps}
 
 
-def _heat(values: Sequence[Sequence[float]], peak: float) -> str:
-    """Attention as a picture to lay over another: warm where the model looks, clear where it does not."""
+def _heat(values: Sequence[Sequence[float]]) -> str | None:
+    """Attention as a picture to lay over another: red where the model looks, clear where it does not."""
     from PIL import Image
 
+    peak = max((v for row in values for v in row if finite(v)), default=0.0)
+    if peak <= 0:
+        return None
     levels = [round(255 * min(max(v / peak, 0.0), 1.0)) if finite(v) else 0 for row in values for v in row]
     grey = Image.new("L", (len(values[0]), len(values)))
     grey.putdata(levels)
@@ -215,9 +238,9 @@ def _matching(raw: Any) -> list[tuple[str, Markup]]:
 
 def _tsne(raw: Any) -> list[tuple[str, Markup]]:
     source = _map(raw)
-    drawn = [
-        (title, Markup(plots.scatter(list(_maps(source.get(stage))), f"tsne-{stage}", title))) for stage, title in STAGES.items()
-    ]
+    stages = {stage: list(_maps(source.get(stage))) for stage in STAGES}
+    within = plots.bounds([point for points in stages.values() for point in points])
+    drawn = [(STAGES[s], Markup(plots.scatter(points, f"tsne-{s}", STAGES[s], within))) for s, points in stages.items()]
     return [(title, svg) for title, svg in drawn if svg]
 
 
@@ -236,10 +259,18 @@ def _words(raw: Any) -> dict[str, Any] | None:
 def _made(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
     """How it was made: blocks of names and values, in a fixed order."""
     asked = [(k, v) for k, v in _flat(record.spec) if k.split(".")[0] not in ("forget", "requested")]
-    cost = [(_spaced(k.removeprefix("seconds_")) if k != "seconds" else "in all", duration(v)) for k, v in sorted(record.cost.items()) if k.startswith("seconds")]
+    cost = [
+        (_spaced(k.removeprefix("seconds_")) if k != "seconds" else "in all", duration(v))
+        for k, v in sorted(record.cost.items())
+        if k.startswith("seconds")
+    ]
     cost.sort(key=lambda pair: pair[0] != "in all")
     cost += [(_spaced(k.removesuffix("_mb")), memory(v)) for k, v in sorted(record.cost.items()) if k.endswith("_mb")]
-    cost += [(_spaced(k), _spoken(v)) for k, v in sorted(record.cost.items()) if not k.startswith("seconds") and not k.endswith("_mb")]
+    cost += [
+        (_spaced(k), _spoken(v))
+        for k, v in sorted(record.cost.items())
+        if not k.startswith("seconds") and not k.endswith("_mb")
+    ]
     blocks = [
         ("What was asked", asked),
         ("Time and memory", cost),

@@ -34,7 +34,7 @@ WIDTH = 3.75
 """Inches; 360 CSS pixels, a phone held upright."""
 SHOWN_TERMS = 8
 SHOWN_WORDS = 12
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "expunge", "font.family": "DejaVu Sans", "font.size": 8.6,
     "text.color": INK, "axes.labelcolor": QUIET, "axes.edgecolor": RULE, "xtick.color": QUIET, "ytick.color": QUIET,
     "xtick.labelcolor": QUIET, "ytick.labelcolor": INK, "axes.facecolor": "none", "figure.facecolor": "none",
@@ -87,7 +87,7 @@ def _bar(axes: Axes, y: float, value: float, low: float, high: float, colour: st
 
 
 def matrix(values: Sequence[Sequence[float]], labels: Sequence[str], name: str, title: str) -> str:
-    """Matching scores of every text (row) with every picture (column), 0 to 100 or 0 to 1."""
+    """Matching scores of every picture (row) with every text (column), 0 to 100 or 0 to 1."""
     rows = [[float(v) if finite(v) else math.nan for v in row] for row in values]
     if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
         return ""
@@ -100,8 +100,12 @@ def matrix(values: Sequence[Sequence[float]], labels: Sequence[str], name: str, 
         wide, left, low = 3.5, 0.92 if few else 0.1, 0.62 if few else 0.1  # inches
         high = (wide - left - 0.05) * len(rows) / len(rows[0])
         figure = Figure(figsize=(wide, high + low + 0.03))
-        axes = figure.add_axes((left / wide, low / (high + low + 0.03), 1 - (left + 0.05) / wide, high / (high + low + 0.03)))
-        axes.pcolormesh(rows, cmap=HEAT, vmin=0, vmax=top, linewidth=0.8 if few else 0, edgecolors=PAPER if few else "none")
+        axes = figure.add_axes(
+            (left / wide, low / (high + low + 0.03), 1 - (left + 0.05) / wide, high / (high + low + 0.03))
+        )
+        axes.pcolormesh(
+            rows, cmap=HEAT, vmin=0, vmax=top, linewidth=0.8 if few else 0, edgecolors=PAPER if few else "none"
+        )
         axes.invert_yaxis()
         axes.set_aspect("equal")
         axes.spines[:].set_visible(False)
@@ -118,11 +122,29 @@ def matrix(values: Sequence[Sequence[float]], labels: Sequence[str], name: str, 
                         shown = number(v * (100 if top == 1.0 else 1), 0)
                         axes.text(j + 0.5, i + 0.5, shown, ha="center", va="center", size=8, color=light)
         scale = 100 / top
-        spoken = f"{title}: own pairs score {number(scale * _mean(diagonal), 0)} on average, strangers {number(scale * _mean(others), 0)}."
+        own, strange = (number(scale * _mean(part), 0) for part in (diagonal, others))
+        spoken = f"{title}: own pairs score {own} on average, strangers {strange}."
         return _svg(figure, name, "Heat map. " + spoken)
 
 
-def scatter(points: Sequence[Mapping[str, Any]], name: str, title: str, limits: tuple[float, float, float, float] | None = None) -> str:
+def bounds(points: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """The frame that holds all points, with some air."""
+    spans = []
+    for axis in ("x", "y"):
+        found = [p[axis] for p in points if finite(p.get("x")) and finite(p.get("y"))]
+        if not found:
+            return None
+        air = 0.05 * (max(found) - min(found)) or 1.0
+        spans.append((min(found) - air, max(found) + air))
+    return spans[0], spans[1]
+
+
+def scatter(
+    points: Sequence[Mapping[str, Any]],
+    name: str,
+    title: str,
+    within: tuple[tuple[float, float], tuple[float, float]] | None = None,
+) -> str:
     """A map of meaning: circles are pictures, crosses are sentences; colour is for the forgotten."""
     kept = [p for p in points if finite(p.get("x")) and finite(p.get("y"))]
     if not kept:
@@ -143,7 +165,10 @@ def scatter(points: Sequence[Mapping[str, Any]], name: str, title: str, limits: 
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(True)
-        axes.margins(0.05)
+        frame = within or bounds(kept)
+        if frame:
+            axes.set_xlim(*frame[0])
+            axes.set_ylim(*frame[1])
         gone = sum(map(is_forgotten, kept))
         return _svg(figure, name, f"Scatter plot. {title}: {gone} forgotten and {len(kept) - gone} retained points.")
 
@@ -156,7 +181,9 @@ def is_picture(point: Mapping[str, Any]) -> bool:
     return str(point.get("modality", "")).lower() in ("image", "images", "picture", "pictures", "vision")
 
 
-def split_words(words: Sequence[Mapping[str, Any]], shown: int = SHOWN_WORDS) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+def split_words(
+    words: Sequence[Mapping[str, Any]], shown: int = SHOWN_WORDS
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """The words that lost the most, and those that moved the least."""
     usable = [w for w in words if finite(w.get("shift"))]
     by_loss = sorted(usable, key=lambda w: (w["shift"], str(w.get("word"))))
@@ -199,7 +226,9 @@ def terms(rows: Sequence[Mapping[str, Any]]) -> str:
         deep = (len(keys) + 1) // 2
         figure = Figure(figsize=(WIDTH, 1.05 * deep + 0.1))
         panels = figure.subplots(deep, 2, squeeze=False)
-        figure.subplots_adjust(left=0.11, right=0.98, top=1 - 0.22 / (1.05 * deep), bottom=0.24 / (1.05 * deep), wspace=0.34, hspace=0.62)
+        figure.subplots_adjust(
+            left=0.11, right=0.98, top=1 - 0.22 / (1.05 * deep), bottom=0.24 / (1.05 * deep), wspace=0.34, hspace=0.62
+        )
         spoken = []
         for i, axes in enumerate(panels.flat):
             if i >= len(keys):
@@ -258,5 +287,7 @@ def _svg(figure: Figure, name: str, spoken: str) -> str:
     points = figure.get_figwidth() * 72
     head = f'<svg role="img" aria-label="{escape(spoken)}" style="width: {points * 4 / 3:.0f}px"'
     text = re.sub(r'<svg (?:width|height)="[^"]*"', "<svg", text, count=1)
-    text = re.sub(r"^<svg([^>]*)>", lambda m: head + re.sub(r'\s(?:width|height)="[^"]*"', "", m[1]) + ">", text, count=1)
+    text = re.sub(
+        r"^<svg([^>]*)>", lambda m: head + re.sub(r'\s(?:width|height)="[^"]*"', "", m[1]) + ">", text, count=1
+    )
     return re.sub(r"\n\s*", "\n", text)

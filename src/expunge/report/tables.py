@@ -17,7 +17,19 @@ from rich.text import Text
 
 from expunge.core.record import Better, Record
 from expunge.report.measures import (
-    BY_KEY, STAGES, SUMMARY, duration, finite, interval, memory, method_name, number, score, signed, summary, value,
+    BY_KEY,
+    STAGES,
+    SUMMARY,
+    duration,
+    finite,
+    interval,
+    memory,
+    method_name,
+    number,
+    score,
+    signed,
+    summary,
+    value,
 )  # fmt: skip
 
 OUT_OF_COMPETITION = {"nothing", "retrain", "retrained", "oracle", "before", "original"}
@@ -25,7 +37,8 @@ SCORE_COLUMNS = (
     "mi", "r_forget", "r_forget_shared", "r_forget_private", "r_test", "r_retain_shared", "r_retain_private",
 )  # fmt: skip
 HEADS = {
-    "mi": "MI", "r_forget": "R@D_f", "r_forget_shared": "D_f seen", "r_forget_private": "D_f told", "r_test": "R@D_test",
+    "mi": "MI", "r_forget": "R@D_f", "r_forget_shared": "D_f seen", "r_forget_private": "D_f told",
+    "r_test": "R@D_test",
     "r_retain_shared": "kept seen", "r_retain_private": "kept told", "seconds": "time", "memory": "memory",
 }  # fmt: skip
 
@@ -88,7 +101,12 @@ def _columns() -> tuple[Column, ...]:
     scores = [Column(k, HEADS[k], f"{BY_KEY[k].name}. {BY_KEY[k].plain}", BY_KEY[k].better) for k in SCORE_COLUMNS]
     papers = [Column(m.key, m.short, f"{m.name}. {m.plain}", m.better) for m in SUMMARY]
     costs = [
-        Column("seconds", HEADS["seconds"], "Wall-clock time; in small print the share of MVI, which makes the stand-ins.", "lower"),
+        Column(
+            "seconds",
+            HEADS["seconds"],
+            "Wall-clock time; in small print the share of MVI, which makes the stand-ins.",
+            "lower",
+        ),
         Column("memory", HEADS["memory"], "Peak memory.", "lower"),
     ]
     return (*scores, *papers, *costs)
@@ -141,13 +159,16 @@ def _mark(columns: Sequence[Column], rows: list[list[Cell]], merits: list[dict[s
     return rows
 
 
-def _grid(columns: Sequence[Column], labels: Sequence[str], rows: list[list[Cell]], named: Sequence[tuple[str, Record]]) -> Grid:
+def _grid(
+    columns: Sequence[Column], labels: Sequence[str], rows: list[list[Cell]], named: Sequence[tuple[str, Record]]
+) -> Grid:
     used = [i for i in range(len(columns)) if any(row[i].text not in ("", "–") for row in rows)]
     reference = [_is_reference(label, record) for label, record in named] or [False] * len(rows)
     return Grid(
         tuple(columns[i] for i in used),
         tuple(
-            Row(label, tuple(row[i] for i in used), ref) for label, row, ref in zip(labels, rows, reference, strict=True)
+            Row(label, tuple(row[i] for i in used), ref)
+            for label, row, ref in zip(labels, rows, reference, strict=True)
         ),
     )
 
@@ -179,7 +200,14 @@ class TerminalTable:
         yield Text(" · ".join(said), style="dim")
 
     def _block(self, indices: Sequence[int], title: str) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, title=title or None, title_style="bold", title_justify="left", pad_edge=False, padding=(0, 0, 0, 1))
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            title=title or None,
+            title_style="bold",
+            title_justify="left",
+            pad_edge=False,
+            padding=(0, 0, 0, 1),
+        )
         table.add_column("")
         for i in indices:
             table.add_column(self.grid.columns[i].head, justify="right", no_wrap=True)

@@ -13,6 +13,7 @@ checked). Rules that a reader may rely on:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -132,7 +133,7 @@ def _told(record: Record) -> Finding:
             )  # fmt: skip
         return Finding(
             what, question, "unknown",
-            "It finds them much less often than before. Without a retrained model nobody can say whether that is enough."
+            "It finds them much less often than before. Whether that is enough, only a retrained model could say."
             if before is not None else "There is nothing to compare with.", shown,
         )  # fmt: skip
     if before is not None and before.value - oracle.value < LEAST_EFFECT:
@@ -146,7 +147,7 @@ def _told(record: Record) -> Finding:
     if level == "good":
         sentence = "It finds them by what was told no more often than a model that was never told."
         if gap > 0.05:
-            sentence = f"It finds them by what was told about as rarely as a model that was never told ({number(gap)} points apart)."
+            sentence = f"Searching by what was told finds them about as rarely as in a model never told ({number(gap)} points apart)."
     elif few:
         sentence = "The number says yes, but it rests on so few samples that some knowledge may well be left."
     elif level == "unsure":
@@ -174,7 +175,11 @@ def _seen(record: Record) -> Finding:
         return Finding(what, question, "unknown", "There is no retrained model to compare with.", shown)
     if oracle.value < LEAST_KNOWN:
         return Finding(
-            what, question, "unknown", "The retrained model does not know it either, so nothing can be concluded.", shown
+            what,
+            question,
+            "unknown",
+            "The retrained model does not know it either, so nothing can be concluded.",
+            shown,
         )
     kept = 100 * after.value / oracle.value
     far = 100 * _far(after, up=False) / oracle.value
@@ -235,17 +240,21 @@ def _membership(record: Record) -> Finding:
     if before is not None and abs(before - oracle) < LEAST_EFFECT:
         return Finding(
             what, question, "unknown",
-            "The attack rates these people the same in a model that saw them and in one that never did. It cannot tell, "
-            "so it cannot reassure.", shown,
+            "The attack rates these people the same in a model that saw them and in one that never did. It cannot "
+            "tell, so it cannot reassure.", shown,
         )  # fmt: skip
     gap = after - oracle
     level = _level(abs(gap), what, abs(gap))
     if level == "good":
         sentence = "To this attack they look like people the model never saw."
     elif gap > 0:
-        sentence = f"The attack still leans towards “was trained on”, {number(gap)} points more than for a model that never saw them."
+        sentence = (
+            f"The attack still leans towards yes, {number(gap)} points more than with a model that never saw them."
+        )
     else:
-        sentence = f"The attack finds them {number(-gap)} points less familiar than people it never saw. That, too, stands out."
+        sentence = (
+            f"They look {number(-gap)} points less familiar than to a model that never saw them. That stands out, too."
+        )
     return Finding(what, question, level, sentence, shown)
 
 
@@ -253,15 +262,13 @@ def _membership(record: Record) -> Finding:
 
 
 def attack_skill(record: Record) -> float | None:
-    """How often the membership attack is right on known cases, in per cent, where the record says so.
+    """How often the membership attack is right on known cases, in per cent: the lower of before and after.
 
-    Looks for ``mi_accuracy`` among the scores, then the AUC, both on the original model, which did see them.
+    Where ``mi_accuracy`` was not recorded, the AUC on the original model stands in, which did see these people.
     """
-    for key in ("mi_accuracy", "attack_accuracy", "mi_auc"):
-        for found in (value(record, "before", key), record.summary.get(key)):
-            if found is not None and finite(found):
-                return found * 100 if found <= 1 else found
-    return None
+    found = [value(record, stage, "mi_accuracy") for stage in ("before", "after")]
+    known = [one for one in found if one is not None]
+    return min(known) if known else value(record, "before", "mi_auc")
 
 
 def _level(loss: float, what: str, far: float) -> Level:
@@ -304,7 +311,7 @@ def _numbers(record: Record, key: str) -> str:
     return f"{shown} ({count(after.n, 'sample')})" if after is not None and after.n else shown
 
 
-def _unchecked(record: Record, levels: dict[str, Level]) -> tuple[str, ...]:
+def _unchecked(record: Record, levels: Mapping[str, Level]) -> tuple[str, ...]:
     """What a reader must not take for granted."""
     open_ = []
     if not record.scores.get("oracle"):

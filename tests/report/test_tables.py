@@ -1,0 +1,127 @@
+"""One row per method, differences to the retrained model, the best marked, three renderings."""
+
+import math
+
+import pytest
+from rich.console import Console
+from tests.report.report_samples import AFTER, comparisons, record
+
+from expunge.core.record import Record, Score
+from expunge.report.cards import verdict_card
+from expunge.report.measures import duration, interval, memory, number, signed, summary
+from expunge.report.tables import compare, markdown, stages, terminal_table
+
+
+def printed(thing, width: int) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))
+    console.print(thing)
+    return console.export_text()
+
+
+def column(grid, key):
+    at = [c.key for c in grid.columns].index(key)
+    return {row.label: row.cells[at] for row in grid.rows}
+
+
+def test_the_demo_table_has_every_row_and_column():
+    grid = compare(comparisons())
+    assert [row.label for row in grid.rows] == ["nothing", "gradient_ascent", "finetune", "cse", "retrain"]
+    assert [c.key for c in grid.columns] == [
+        "mi", "r_forget", "r_forget_shared", "r_forget_private", "r_test", "r_retain_shared", "r_retain_private",
+        "avg_g", "m_eff", "m_rel", "m_loc", "seconds", "memory",
+    ]  # fmt: skip
+
+
+def test_cells_hold_value_interval_and_distance_to_retrained():
+    cell = column(compare(comparisons()), "r_forget_private")["cse"]
+    assert (cell.text, cell.delta) == ("5.6", "+0.6")
+    assert cell.interval.startswith("0–")
+
+
+def test_reference_and_control_do_not_compete():
+    grid = compare(comparisons())
+    for key in ("r_test", "r_retain_private", "m_loc", "avg_g"):
+        cells = column(grid, key)
+        assert not cells["nothing"].best
+        assert not cells["retrain"].best
+        assert sum(cell.best for cell in cells.values()) == 1
+    assert column(grid, "avg_g")["cse"].best
+    assert column(grid, "r_test")["finetune"].best
+
+
+def test_a_tie_of_all_marks_nobody():
+    assert not any(cell.best for cell in column(compare(comparisons()), "memory").values())
+
+
+def test_the_paper_summary_is_computed_where_the_record_has_none():
+    found = summary(record())
+    assert found["m_eff"] == pytest.approx(100 - (44.2 - 41.0))
+    assert found["avg_g"] == pytest.approx((3.2 + 0.8 + 0.8) / 3)
+    one = record()
+    one.summary = {"avg_g": 9.0}
+    assert summary(one)["avg_g"] == 9.0
+
+
+def test_stages_of_one_run():
+    grid = stages(record())
+    assert [row.label for row in grid.rows] == ["Before", "After", "Retrained"]
+    assert column(grid, "r_test")["Retrained"].delta == ""
+    assert column(grid, "seconds")["After"].text == "3 min 32 s"
+    assert column(grid, "seconds")["After"].interval == "MVI 2 min 02 s"
+
+
+def test_without_a_reference_there_are_no_differences():
+    grid = compare([("cse", record(oracle=None, wide=False)), ("other", record(AFTER, None, "other", wide=False))])
+    assert all(
+        cell.delta == "" and cell.interval == ""
+        for row in grid.rows
+        for cell in row.cells
+        if "MVI" not in cell.interval
+    )
+    assert "m_eff" not in [c.key for c in grid.columns]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 220])
+def test_the_terminal_table_fits_and_loses_nothing(width):
+    text = printed(terminal_table(compare(comparisons()), "title"), width)
+    assert max(map(len, text.splitlines())) <= width
+    for word in ("gradient_ascent", "R@D_test", "Avg.G", "M_loc", "3 min 32 s", "1.8 GB", "(−23.7)"):
+        assert word in text
+
+
+def test_markdown_is_a_table_and_cannot_be_broken_by_a_label():
+    text = markdown(compare([("a|b <i>", record()), *comparisons()]))
+    lines = text.splitlines()
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    assert "<i>" not in text
+    assert "**5.6** (+0.6) <sub>0–" in text
+
+
+def test_the_card_asks_every_question():
+    text = printed(verdict_card(record()), 100)
+    assert text.count("?") >= 5
+    assert "Not checked" in text
+
+
+def test_an_empty_record_makes_an_empty_table():
+    assert stages(Record()).rows == ()
+    assert printed(terminal_table(stages(Record())), 80) is not None
+
+
+def test_numbers():
+    assert number(-3.25) == "−3.2"
+    assert number(-0.01) == "0.0"
+    assert number(math.nan) == number(None) == number("x") == "–"
+    assert signed(0.001) == "±0.0"
+    assert signed(-1.0) == "−1.0"
+    assert signed(2) == "+2.0"
+    assert [duration(s) for s in (0.25, 59.6, 61, 3600, 10_000)] == [
+        "0.2 s",
+        "1 min 00 s",
+        "1 min 01 s",
+        "1 h 00 min",
+        "2 h 47 min",
+    ]
+    assert [memory(m) for m in (12, 2048)] == ["12 MB", "2.0 GB"]
+    assert interval(Score(97, 9, 96.9, 97.3)) == "96.9–97.3"
+    assert interval(Score(97, 9)) == ""
