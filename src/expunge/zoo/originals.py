@@ -75,9 +75,7 @@ def ship(model: Any, name: str, made_from: dict[str, Any], card: dict[str, Any])
     import torch
 
     folder = SHIPPED / name
-    half = model.clone()
-    half.module.to(torch.float16)
-    half.save_pretrained(folder)
+    model.save_pretrained(folder, dtype=torch.float16)
     (folder / KEY).write_text(json.dumps({"key": json.loads(canonical(made_from)), **card}, indent=1), encoding="utf-8")
     return folder
 

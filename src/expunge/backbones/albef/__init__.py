@@ -66,9 +66,12 @@ class Albef:
             raise ExpungeError(f"the vocabulary holds {len(tokenizer)} words, {source} only {model.config.vocabulary}.")
         return cls(model, AlbefProcessor(tokenizer, model.config.pixels, model.config.max_text_tokens), source.name)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Model (safetensors), configuration and processor; loads with ``from_pretrained``."""
-        self.module.save_pretrained(str(folder))
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
+        """Model (safetensors), configuration and processor; loads with ``from_pretrained``, always as float32.
+
+        ``dtype`` stores the weights in another precision, for small files.
+        """
+        (copy.deepcopy(self.module).to(dtype) if dtype else self.module).save_pretrained(str(folder))
         self.processor.save_pretrained(folder)
 
     def save_official(self, path: str | Path) -> None:
