@@ -14,6 +14,7 @@ from expunge.core.errors import ExpungeError, Problem
 from expunge.core.folder import amend, open_run, staged
 from expunge.core.options import options as read_options
 from expunge.core.options import values
+from expunge.core.record import Scores
 from expunge.core.run import Progress, Silent
 from expunge.core.spec import Spec
 from expunge.core.types import Corpus
@@ -102,7 +103,7 @@ def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: boo
     if spec.against == "retrain":
         assessment.add("oracle", scenario.oracle(run), run)
     elif spec.against:
-        assessment.scores["oracle"] = open_run(spec.against).record().scores["oracle"]
+        assessment.scores["oracle"] = retrained_scores(spec.against)
     after, cost = unlearn(method, before, scenario.splits, run)
     assessment.add("after", after, run, look=True)
     record = make_record(spec, scenario, assessment, run, cost)
@@ -111,6 +112,8 @@ def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: boo
         new = {k: v for k, v in after.module.state_dict().items() if k in old}
         Delta.between({k: old[k] for k in new}, new).save(folder / "delta.safetensors")
         after.save_pretrained(folder / "model")
+        if after.traits.extras.get("official_layout"):  # it came as a released checkpoint, so it can go back as one
+            after.save_official(folder / "model.pth")
         (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
         (folder / "record.json").write_text(record.to_json(), encoding="utf-8")
         shown = result.panels if spec.with_samples else None
@@ -130,12 +133,25 @@ def evaluate(run: str | Path, against: str | None = None, progress: Progress | N
     if (against or spec.against) == "retrain":
         assessment.add("oracle", scenario.oracle(work), work)
     elif against:
-        assessment.scores["oracle"] = open_run(against).record().scores["oracle"]
+        assessment.scores["oracle"] = retrained_scores(against)
     record.scores = {stage: dict(found) for stage, found in assessment.scores.items()}
     if oracle := record.scores.get("oracle"):
         record.summary = summarise(record.scores["after"], oracle, record.scores["before"])
     amend(run, {"record.json": record.to_json(), "report.html": page.page(record, None)})
     return RunResult(record, None, Path(run))
+
+
+def retrained_scores(run: str) -> Scores:
+    """The retrained model's scores that another run recorded. Raises ExpungeError when it has none."""
+    record = open_run(run).record()
+    if "oracle" in record.scores:
+        return record.scores["oracle"]
+    if record.spec.get("method") == "retrain":
+        return record.scores["after"]
+    raise ExpungeError(
+        f"{run} was not compared with a retrained model and is none. Name a run of --method retrain, or one made with "
+        "--against retrain."
+    )
 
 
 def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:

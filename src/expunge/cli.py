@@ -92,6 +92,10 @@ def forget(
     with_samples: Annotated[
         bool, typer.Option("--with-samples", help="Keep the forgotten pictures and sentences in the run, for the page.")
     ] = False,
+    pretrained: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--pretrained", help="What your own model was trained from; --against retrain starts there."),
+    ] = None,
     allow_leakage: Leakage = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -102,7 +106,7 @@ def forget(
     with progress() as shown:
         result = api.forget(
             model=model, data=data, forget=requested(who), method=method, options=option or [], seed=seed, out=out or "auto",
-            against=against, with_samples=with_samples, images=images, allow_leakage=allow_leakage,
+            against=against, pretrained=pretrained, with_samples=with_samples, images=images, allow_leakage=allow_leakage,
             overwrite=overwrite, progress=shown,
         )  # fmt: skip
     _say_result(result)

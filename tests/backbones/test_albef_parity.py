@@ -1,6 +1,6 @@
 """The released code's numbers (salesforce/ALBEF b9727e4, random weights): ours must agree.
 
-``golden/`` is not part of the package; the tests look for it in EXPUNGE_GOLDEN or tests/golden.
+``golden/`` lies beside the tests (see its README); EXPUNGE_GOLDEN names another folder.
 """
 
 from __future__ import annotations

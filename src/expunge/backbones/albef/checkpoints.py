@@ -88,6 +88,7 @@ def _config_of(state: dict[str, Tensor], said: dict, heads: int | None) -> Albef
     def heads_of(size: int) -> int:
         return heads or (size // 64 if size >= 512 else 4)
 
+    positions = state["text_encoder.embeddings.position_embeddings.weight"].shape[0]
     return AlbefConfig(
         pixels=side * patch,
         patch=patch,
@@ -100,7 +101,8 @@ def _config_of(state: dict[str, Tensor], said: dict, heads: int | None) -> Albef
         text_heads=heads_of(words.shape[1]),
         text_inner=state["text_encoder.encoder.layer.0.intermediate.dense.weight"].shape[0],
         vocabulary=words.shape[0],
-        positions=state["text_encoder.embeddings.position_embeddings.weight"].shape[0],
+        positions=positions,
+        max_text_tokens=min(30, positions),
         projection=state["vision_proj.weight"].shape[0],
         queue=queue.shape[1] if queue is not None else 65536,
         momentum=float(said.get("momentum", 0.995)),
