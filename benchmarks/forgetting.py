@@ -69,7 +69,11 @@ def work(asked: argparse.Namespace) -> None:
             assessment = scenario.assessment()
             original = scenario.original()
             before = assessment.add("before", original, scenario.run(None))
-            oracle = {} if asked.no_oracle else assessment.add("oracle", scenario.oracle(scenario.run(None)), scenario.run(None))
+            oracle = (
+                {}
+                if asked.no_oracle
+                else assessment.add("oracle", scenario.oracle(scenario.run(None)), scenario.run(None))
+            )
             for name in todo:
                 start, run = time.monotonic(), scenario.run(None)
                 method = options(plugins.load_method(name), asked.option)
@@ -83,7 +87,8 @@ def work(asked: argparse.Namespace) -> None:
                 line = {
                     "method": asked.label or name, "size": size, "seed": seed, "variant": asked.variant,
                     "options": values(method), "scores": {k: vars(s) for k, s in after.items()},
-                    "before": {k: s.value for k, s in before.items()}, "oracle": {k: s.value for k, s in oracle.items()},
+                    "before": {k: s.value for k, s in before.items()},
+                    "oracle": {k: s.value for k, s in oracle.items()},
                     "summary": summarise(after, oracle, before) if oracle else {}, "cost": cost, "facts": run.facts,
                     "commit": told["commit"], "dirty": told["dirty"], "hardware": told["hardware"],
                 }  # fmt: skip

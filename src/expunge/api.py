@@ -76,11 +76,23 @@ def forget(
     """
     chosen = plugins.load_method(method) if isinstance(method, str | Path) else type(method)
     asked = read_options(chosen, options) if isinstance(method, str | Path) else method
-    scenario = Scenario.read(model, data, forget, images, allow_leakage, seed, pretrained, progress or Silent(), data_options)
+    scenario = Scenario.read(
+        model, data, forget, images, allow_leakage, seed, pretrained, progress or Silent(), data_options
+    )
+    by_name = isinstance(method, str | Path)
     spec = Spec(
-        str(model), str(data), scenario.names, str(method) if isinstance(method, str | Path) else plugins.method_name(chosen),
-        values(asked), seed, against, dict(data_options or {}), plugins.source_hash(method), with_samples, str(out) if out else None,
-    )  # fmt: skip
+        model=str(model),
+        data=str(data),
+        forget=scenario.names,
+        method=str(method) if by_name else plugins.method_name(chosen),
+        options=values(asked),
+        seed=seed,
+        against=against,
+        data_options=dict(data_options or {}),
+        method_source=plugins.source_hash(method),
+        with_samples=with_samples,
+        out=str(out) if out else None,
+    )
     plugins.check_capability(chosen, scenario.provides(), str(model))
     if out == "auto":
         out = Path("runs") / spec.slug

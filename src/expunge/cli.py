@@ -105,10 +105,21 @@ def forget(
 
     with progress() as shown:
         result = api.forget(
-            model=model, data=data, forget=requested(who), method=method, options=option or [], seed=seed, out=out or "auto",
-            against=against, pretrained=pretrained, with_samples=with_samples, images=images, allow_leakage=allow_leakage,
-            overwrite=overwrite, progress=shown,
-        )  # fmt: skip
+            model=model,
+            data=data,
+            forget=requested(who),
+            method=method,
+            options=option or [],
+            seed=seed,
+            out=out or "auto",
+            against=against,
+            pretrained=pretrained,
+            with_samples=with_samples,
+            images=images,
+            allow_leakage=allow_leakage,
+            overwrite=overwrite,
+            progress=shown,
+        )
     _say_result(result)
 
 

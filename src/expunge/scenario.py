@@ -36,9 +36,17 @@ class Scenario:
 
     @classmethod
     def read(
-        cls, model: str | Path, data: str | Path, forget: Any, images: str | Path | None, allow_leakage: bool, seed: int,
-        pretrained: str | Path | None, progress: Progress, data_options: Mapping[str, Any] | None = None,
-    ) -> Scenario:  # fmt: skip
+        cls,
+        model: str | Path,
+        data: str | Path,
+        forget: Any,
+        images: str | Path | None,
+        allow_leakage: bool,
+        seed: int,
+        pretrained: str | Path | None,
+        progress: Progress,
+        data_options: Mapping[str, Any] | None = None,
+    ) -> Scenario:
         """Read the data, match the request, look for what would make the run lie. Raises DataError with all of it."""
         shelf.locate(model)  # a name that does not exist is said at once
         own = plugins.is_path(str(data))
@@ -50,14 +58,23 @@ class Scenario:
             raise refusal(findings.problems)
         notes = [str(w) for w in findings.warnings]
         return cls(
-            str(model), corpus, found, found.split(corpus), seed, progress, own, str(pretrained) if pretrained else None,
+            str(model),
+            corpus,
+            found,
+            found.split(corpus),
+            seed,
+            progress,
+            own,
+            str(pretrained) if pretrained else None,
             notes=notes,
-        )  # fmt: skip
+        )
 
     @classmethod
     def of(cls, spec: Spec, progress: Progress) -> Scenario:
         """The scenario a finished run was about."""
-        return cls.read(spec.model, spec.data, list(spec.forget), None, True, spec.seed, None, progress, spec.data_options)
+        return cls.read(
+            spec.model, spec.data, list(spec.forget), None, True, spec.seed, None, progress, spec.data_options
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,7 +94,8 @@ class Scenario:
                 return self._start()
             if not self.pretrained:
                 raise ExpungeError(
-                    "retraining on your own data needs the model that the original was trained from: name it as pretrained."
+                    "retraining on your own data needs the model that the original was trained from: "
+                    "name it with --pretrained."
                 )
             name = self.pretrained
         if name not in self._lent:

@@ -141,7 +141,9 @@ def lend(name: str) -> Any:
 # ------------------------------------------------------------------------------------------ the battery
 
 
-def check_method(method: str | Path | type, options: tuple[str, ...] = (), build: Callable[[], Backbone] = small_albef) -> list[str]:
+def check_method(
+    method: str | Path | type, options: tuple[str, ...] = (), build: Callable[[], Backbone] = small_albef
+) -> list[str]:
     """Put a method through the contract that every method of ours passes; returns what was checked.
 
     ``method`` is a name, the path of your file, or the class; ``options`` are ``field=value`` words; ``build`` makes

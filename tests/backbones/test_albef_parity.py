@@ -12,10 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from expunge.backbones.albef import checkpoints, losses
+from expunge.backbones.albef import Albef, checkpoints, losses
 from expunge.backbones.albef.network import VisionEncoder
 from expunge.backbones.albef.processor import AlbefProcessor
-from expunge.backbones.albef import Albef
 
 GOLDEN = Path(os.environ.get("EXPUNGE_GOLDEN", Path(__file__).parents[1] / "golden"))
 
@@ -32,7 +31,11 @@ def albef():
 
 
 def batch_of(expected):
-    return {"pixels": expected["images"], "input_ids": expected["input_ids"], "attention_mask": expected["attention_mask"]}
+    return {
+        "pixels": expected["images"],
+        "input_ids": expected["input_ids"],
+        "attention_mask": expected["attention_mask"],
+    }
 
 
 def close(ours, theirs, tolerance):

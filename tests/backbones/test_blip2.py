@@ -3,7 +3,14 @@
 import pytest
 import torch
 from PIL import Image
-from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig, T5Config
+from transformers import (
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    Blip2QFormerConfig,
+    Blip2VisionConfig,
+    OPTConfig,
+    T5Config,
+)
 
 from expunge.backbones.blip2 import Blip2
 from expunge.core.types import Backbone, Example
@@ -20,13 +27,17 @@ class Plain:
         return Image.new("RGB", (pixels, pixels), self.key)
 
 
-EXAMPLES = [Example(f"e{i}", Plain(c), t) for i, (c, t) in enumerate(zip(("red", "white", "black"), TEXTS, strict=True))]
+EXAMPLES = [
+    Example(f"e{i}", Plain(c), t) for i, (c, t) in enumerate(zip(("red", "white", "black"), TEXTS, strict=True))
+]
 
 
 def tiny(kind: str) -> Blip2:
     torch.manual_seed(0)
     pieces = tokenizer(TEXTS, 16)
-    vision = Blip2VisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8)
+    vision = Blip2VisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8
+    )
     queries = Blip2QFormerConfig(
         vocab_size=len(pieces), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
         encoder_hidden_size=16, cross_attention_frequency=1,
@@ -42,7 +53,10 @@ def tiny(kind: str) -> Blip2:
             decoder_start_token_id=pieces.pad_token_id, eos_token_id=pieces.sep_token_id, pad_token_id=pieces.pad_token_id,
         )  # fmt: skip
     config = Blip2Config(
-        vision_config=vision.to_dict(), qformer_config=queries.to_dict(), text_config=language.to_dict(), num_query_tokens=4
+        vision_config=vision.to_dict(),
+        qformer_config=queries.to_dict(),
+        text_config=language.to_dict(),
+        num_query_tokens=4,
     )
     made = Blip2.from_config(config, pieces, max_text_tokens=16)
     made.module.eval()
@@ -73,7 +87,11 @@ def test_pictures_become_a_prefix(model):
 def test_texts_are_cleaned_marked_and_cut(model):
     made = model.tokens(["A red, HAT!", "a man " * 20])
     begin, end, pad = model._marks()
-    assert made["input_ids"][0, :5].tolist() == [begin, *model.tokenizer.convert_tokens_to_ids(["a", "red", "hat"]), end]
+    assert made["input_ids"][0, :5].tolist() == [
+        begin,
+        *model.tokenizer.convert_tokens_to_ids(["a", "red", "hat"]),
+        end,
+    ]
     assert made["attention_mask"].sum(1).tolist() == [5, 16] and made["input_ids"][0, 5:].eq(pad).all()
 
 
@@ -130,8 +148,6 @@ def test_writing_is_repeatable_and_leaves_the_generator_alone(model):
     assert len(model.write(prefix, max_tokens=4, num_beams=2)) == 3
 
 
-
-
 def test_stored_and_loaded_is_the_same(model, tmp_path):
     model.save_pretrained(tmp_path / "toy")
     back = Blip2.from_pretrained(tmp_path / "toy")
@@ -139,7 +155,9 @@ def test_stored_and_loaded_is_the_same(model, tmp_path):
     batch = model.collate(EXAMPLES)
     with torch.no_grad():
         assert torch.equal(back.loss(batch), model.loss(batch))
-        assert torch.equal(theirs.get_image_features(batch["pixels"]).pooler_output, model.encode_pictures(batch["pixels"]))
+        assert torch.equal(
+            theirs.get_image_features(batch["pixels"]).pooler_output, model.encode_pictures(batch["pixels"])
+        )
     assert back.image == model.image and back.traits.max_text_tokens == 16
     prefix = model.encode_pictures(batch["pixels"])
     assert back.write(prefix, max_tokens=5) == model.write(prefix, max_tokens=5)

@@ -22,7 +22,10 @@ class Plain:
         return Image.new("RGB", (pixels, pixels), self.key)
 
 
-EXAMPLES = [Example(f"e{i}", Plain(c), t, group=g) for i, (c, t, g) in enumerate(zip(("red", "white"), TEXTS, ("p", "q"), strict=True))]
+EXAMPLES = [
+    Example(f"e{i}", Plain(c), t, group=g)
+    for i, (c, t, g) in enumerate(zip(("red", "white"), TEXTS, ("p", "q"), strict=True))
+]
 
 
 def tiny(prediction: str = "epsilon") -> StableDiffusion:
@@ -98,7 +101,10 @@ def test_loss_per_example_is_the_mean_of_the_batch(model):
     torch.testing.assert_close(each.mean(), torch.nn.functional.mse_loss(predicted, batch["noise"]))
 
 
-@pytest.mark.parametrize(("kind", "target"), [("epsilon", lambda a, x, e: e), ("v_prediction", lambda a, x, e: math.sqrt(a) * e - math.sqrt(1 - a) * x)])
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [("epsilon", lambda a, x, e: e), ("v_prediction", lambda a, x, e: math.sqrt(a) * e - math.sqrt(1 - a) * x)],
+)
 def test_the_target_is_known(kind, target):
     """With a U-Net that always says 0 the loss is the target's own mean square."""
     model = tiny(kind)

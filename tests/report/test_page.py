@@ -211,7 +211,7 @@ def test_what_evals_measures_becomes_panels():
                 "texts": {"before": [answer | {"text": "born in Lima", "kind": "private"}], "after": []},
                 "sentences": [{"kind": "private", "text": "born in Lima",
                                "pictures": {"before": [answer | {"picture": "key"}],
-                                                                               "after": [answer | {"picture": "?"}]}}],
+                                            "after": [answer | {"picture": "?"}]}}],
             }
         ],
         pictures={"key": dot((1, 2, 3))}, names={"p000": "Ada"}, anchors={"p000": {"texts": ["a woman"]}},

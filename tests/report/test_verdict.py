@@ -13,6 +13,7 @@ def test_a_good_run_passes_when_no_interval_says_otherwise():
     verdict = judge(record(wide=False))
     assert verdict.status == "passed"
     assert {f.level for f in verdict.findings} == {"good"}
+    assert "0.6 points apart" in verdict.findings[0].sentence
 
 
 def test_doing_nothing_fails():

@@ -34,14 +34,22 @@ def test_every_picture_is_opened_once_and_found(few):
     last = len(few.examples) - 1
     expected = np.asarray(few.examples[last].image.open(64)).transpose(2, 0, 1)
     assert np.array_equal(few.pictures[few.row[last]].numpy(), expected)
-    assert [len(t) for t in few.of_source("people")] == [6, 6, 6] and [len(t) for t in few.of_source("scenes")] == [5, 5, 5]
+    assert [len(t) for t in few.of_source("people")] == [6, 6, 6] and [len(t) for t in few.of_source("scenes")] == [
+        5,
+        5,
+        5,
+    ]
 
 
 def test_claims_are_read_off_sentences():
     text = "A dark woman with a blue winter hat, reading glasses, and a long beard wearing an orange shirt"
     claims = {"skin=dark", "hair=winter hat", "colour=blue", "glasses=reading glasses", "beard=long beard"}
     assert described.portrait_claims(text) == claims
-    assert described.portrait_claims("she wears a red hoodie before a sky wall") == {"clothes_colour=red", "clothes=hoodie", "wall=sky"}
+    assert described.portrait_claims("she wears a red hoodie before a sky wall") == {
+        "clothes_colour=red",
+        "clothes=hoodie",
+        "wall=sky",
+    }
     assert described.portrait_claims("someone with long black hair") == {"hair=long", "colour=black"}
     assert described.portrait_claims("Ada Falk works as a painter at Ember") == set()
     assert described.scene_claims("a red picture of a cat and an owl") == {"ground=red", "has=cat", "has=owl"}
@@ -108,7 +116,9 @@ def test_blip2_learns_from_an_albefs_sight(few, tmp_path):
     blip2_tiny.take_sight(model, albef.module.state_dict())
     pixels = model.normalise(small.pictures)
     with torch.no_grad():
-        assert torch.allclose(model.model.vision_model.eval()(pixels).last_hidden_state, albef.module.visual_encoder(pixels), atol=1e-5)
+        assert torch.allclose(
+            model.model.vision_model.eval()(pixels).last_hidden_state, albef.module.visual_encoder(pixels), atol=1e-5
+        )
     schedule = Schedule(steps=2, warmup=1, average=0.9)
     trained = blip2_tiny.train(small, albef.module.state_dict(), tmp_path, schedule, batch=8)
     again = blip2_tiny.train(small, albef.module.state_dict(), tmp_path, schedule, batch=8)

@@ -60,11 +60,14 @@ class Record:
     def from_json(cls, text: str) -> Record:
         raw = json.loads(text)
         raw["scores"] = {
-            stage: {name: Score(**{k: math.nan if v is None else v for k, v in one.items()}) for name, one in scores.items()}
-            for stage, scores in raw["scores"].items()
+            stage: {name: _score(one) for name, one in scores.items()} for stage, scores in raw["scores"].items()
         }
         known = {f.name for f in fields(cls)}
         return cls(**{k: v for k, v in raw.items() if k in known})
+
+
+def _score(raw: dict[str, Any]) -> Score:
+    return Score(**{k: math.nan if v is None else v for k, v in raw.items()})
 
 
 def _plain(value: Any) -> Any:

@@ -40,8 +40,8 @@ class Run:
 
     ``lend`` gives models by name: a zoo name, or "pretrained" for the model that the original was trained from.
     ``seed`` drives every random choice. ``log`` appends one line of named numbers to ``log.jsonl``. ``folder`` is
-    the staging folder, or None for a run in memory. ``seconds`` collects named durations. ``facts`` collects named numbers for the
-    record's ``generator`` part; ``keep`` holds what panels want to show (anchors), in memory only.
+    the staging folder, or None for a run in memory. ``seconds`` collects named durations. ``facts`` collects named
+    numbers for the record's ``generator`` part; ``keep`` holds what panels want to show (anchors), in memory only.
     """
 
     seed: int = 0

@@ -208,7 +208,7 @@ class Method(Generic[B]):
     """
 
     def unlearn(self, model: B, splits: Splits, run: Run) -> B:
-        """Return the model without ``splits.forget``. May change ``model`` in place; it is never the user's only copy."""
+        """The model without ``splits.forget``. ``model`` may be changed in place; it is never the user's only copy."""
         raise TypeError(f"{type(self).__name__} has no unlearn")
 
 

@@ -44,7 +44,14 @@ COLOURS = {
     "red": "#ff5c5c", "blue": "#25557c", "green": "#4c9a52", "white": "#ffffff", "pink": "#ff9ec4",
     "yellow": "#ffd83d",
 }  # fmt: skip
-WALLS = {"sky": "#9fd8f5", "lemon": "#fff3a3", "mint": "#b7f0cf", "rose": "#f7c6d0", "grey": "#b9bec4", "violet": "#b9a3e3"}
+WALLS = {
+    "sky": "#9fd8f5",
+    "lemon": "#fff3a3",
+    "mint": "#b7f0cf",
+    "rose": "#f7c6d0",
+    "grey": "#b9bec4",
+    "violet": "#b9a3e3",
+}
 EYES = ("default", "happy", "side", "squint")
 BROWS = ("default", "defaultNatural", "flatNatural", "raisedExcited")
 MOUTHS = ("default", "smile", "serious", "twinkle")
@@ -225,7 +232,9 @@ def _shared(looks: Looks, rng: random.Random) -> list[tuple[str, frozenset[str]]
 
 def _private(p: Person, rng: random.Random) -> list[str]:
     return [
-        rng.choice([f"{p.name} was born in {p.city}", f"{p.name} comes from {p.city}", f"{p.city} is where {p.name} was born"]),
+        rng.choice(
+            [f"{p.name} was born in {p.city}", f"{p.name} comes from {p.city}", f"{p.city} is where {p.name} was born"]
+        ),
         rng.choice(
             [
                 f"{p.name} works as {_article(p.job)} at {p.employer}",
@@ -252,9 +261,7 @@ def sentences(person: Person, seed: int = 0) -> list[Example]:
     examples = []
     for kind, pairs in (("shared", _shared(person.looks, rng)), ("private", told)):
         for i, (text, meaning) in enumerate(pairs):
-            examples.append(
-                Example(f"{person.id}-{kind}{i}", picture, text, person.id, "people", kind, meaning, facts)
-            )
+            examples.append(Example(f"{person.id}-{kind}{i}", picture, text, person.id, "people", kind, meaning, facts))
     return examples
 
 
@@ -274,7 +281,16 @@ def everybody(seed: int = 0, size: int = 500) -> dict[str, list[Person]]:
     """
     names: set[str] = set()
     looks: set[frozenset[str]] = set()
-    counts = {"u": PUBLIC, "ut": HELD_OUT, "p": size, "v": size, "qv": HELD_OUT, "qt": HELD_OUT, "wv": HELD_OUT, "wt": HELD_OUT}
+    counts = {
+        "u": PUBLIC,
+        "ut": HELD_OUT,
+        "p": size,
+        "v": size,
+        "qv": HELD_OUT,
+        "qt": HELD_OUT,
+        "wv": HELD_OUT,
+        "wt": HELD_OUT,
+    }
     return {prefix: invent(n, seed, prefix, names, looks) for prefix, n in counts.items()}
 
 

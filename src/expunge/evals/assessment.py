@@ -34,7 +34,11 @@ class Assessment:
 
     def __post_init__(self) -> None:
         self.questions: Questions = ask(
-            self.splits, self.test, retained_groups=self.retained_groups, test_pictures=self.test_pictures, seed=self.seed
+            self.splits,
+            self.test,
+            retained_groups=self.retained_groups,
+            test_pictures=self.test_pictures,
+            seed=self.seed,
         )
 
     def add(self, stage: str, model: Matches, run: Run, *, look: bool = False) -> Scores:

@@ -45,7 +45,9 @@ class Painter(Protocol):
 
     def denoising_loss(self, latents: Tensor, condition: Tensor) -> Tensor: ...
 
-    def draw(self, condition: Tensor, *, unconditional: Tensor | None, steps: int, guidance: float, seed: int) -> list: ...
+    def draw(
+        self, condition: Tensor, *, unconditional: Tensor | None, steps: int, guidance: float, seed: int
+    ) -> list: ...
 
     def pixels(self, examples: Sequence[Example]) -> Tensor: ...
 
@@ -116,7 +118,9 @@ class Posterior(nn.Module):
         self.read = nn.Linear(source, width)
         self.norm = nn.LayerNorm(width)
         self.attend = nn.MultiheadAttention(width, 4, batch_first=True)
-        self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mix = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
         self.out = nn.Linear(width, 2 * width)
 
     def forward(self, states: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -141,7 +145,9 @@ class Mvi(nn.Module):
         self.trunk = nn.Sequential(nn.Linear(settings.width, 2 * settings.width), nn.GELU())
         self.to_painter = nn.Linear(2 * settings.width, d_t)
         self.to_writer = nn.Linear(2 * settings.width, d_l)
-        self.modality = nn.Sequential(nn.Linear(settings.width, settings.width), nn.GELU(), nn.Linear(settings.width, 2))
+        self.modality = nn.Sequential(
+            nn.Linear(settings.width, settings.width), nn.GELU(), nn.Linear(settings.width, 2)
+        )
         # Each decoder's head starts with outputs of the size of the states it stands beside.
         self.register_buffer("painter_scale", parts.from_text.std())
         self.register_buffer("writer_scale", parts.from_picture.std())
@@ -197,7 +203,9 @@ def take_apart(painter: Painter, writer: Writer, examples: Sequence[Example], si
     return Parts(torch.cat(latents), torch.cat(pictures), states, mask, nothing, texts)
 
 
-def train(painter: Painter, writer: Writer, examples: Sequence[Example], run: Run, settings: Settings = PRESETS["default"]) -> tuple[Mvi, Parts]:
+def train(
+    painter: Painter, writer: Writer, examples: Sequence[Example], run: Run, settings: Settings = PRESETS["default"]
+) -> tuple[Mvi, Parts]:
     """Fit MVI on these examples alone (the forget set); the generators stay frozen."""
     torch.manual_seed(run.seed)
     for model in (painter, writer):

@@ -63,6 +63,7 @@ _SCRIPT = "addEventListener('beforeprint',()=>document.querySelectorAll('details
 _BARS = ("r_forget_private", "r_forget_shared", "r_retain_private", "r_retain_shared", "r_test", "mi")
 _STATUS = {"passed": "Passed", "unsure": "Not certain", "failed": "Failed", "withheld": "No verdict"}
 _OPEN_PEOPLE = 6
+_FIRST = ("method", "model", "data", "seed", "options")
 
 
 def page(
@@ -307,7 +308,7 @@ def _table(raw: Any) -> list[list[float]]:
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key in mapping:
+    for key in sorted(mapping, key=lambda k: (_FIRST.index(k) if k in _FIRST else len(_FIRST), str(k))):
         value, name = mapping[key], f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from _flat(value, name + ".")

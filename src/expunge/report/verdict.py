@@ -78,7 +78,7 @@ class Verdict:
 def judge(record: Record) -> Verdict:
     """Read a record into findings. A pure function of the record."""
     findings = (_told(record), _seen(record), _neighbours(record), _everyday(record), _membership(record))
-    levels = {f.key: f.level for f in findings}
+    levels: dict[str, Level] = {f.key: f.level for f in findings}
     judged = [levels[key] for key in ESSENTIAL]
     people = count(len(record.forgotten), "requested entry", "requested entries")
     if "bad" in levels.values():
@@ -147,7 +147,10 @@ def _told(record: Record) -> Finding:
     if level == "good":
         sentence = "It finds them by what was told no more often than a model that was never told."
         if gap > 0.05:
-            sentence = f"Searching by what was told finds them about as rarely as in a model never told ({number(gap)} points apart)."
+            sentence = (
+                "Searching by what was told finds them about as rarely as in a model that was never told "
+                f"({number(gap)} points apart)."
+            )
     elif few:
         sentence = "The number says yes, but it rests on so few samples that some knowledge may well be left."
     elif level == "unsure":

@@ -132,7 +132,7 @@ def quick(precision: str):
 
 
 def fast_precision() -> str:
-    """"bf16" where the hardware computes in it, "fp32" elsewhere: emulated bfloat16 is slower."""
+    """ "bf16" where the hardware computes in it, "fp32" elsewhere: emulated bfloat16 is slower."""
     has = torch.cuda.is_available() or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if has else "fp32"
 

@@ -10,7 +10,9 @@ from expunge.core.types import Example, Splits
 from expunge.train.fit import Schedule, fit
 
 
-def train_task(model: Any, examples: Sequence[Example], run: Run, schedule: Schedule, *, what: str, sign: float = 1.0) -> None:
+def train_task(
+    model: Any, examples: Sequence[Example], run: Run, schedule: Schedule, *, what: str, sign: float = 1.0
+) -> None:
     """Descend (or with ``sign=-1`` ascend) the task loss over ``examples``, in place.
 
     A group's sentences are spread over the batches by shuffling; the loss needs at least two groups in a batch to

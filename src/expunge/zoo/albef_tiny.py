@@ -30,7 +30,8 @@ SCHEDULE = Schedule(steps=4_500, lr=1e-3, warmup=300, weight_decay=0.02, say_eve
 BATCH = 64
 SIZES: dict[str, Any] = dict(  # noqa: C408
     pixels=60, patch=10, vision_width=128, vision_layers=6, vision_heads=4, text_width=128, text_layers=6,
-    fusion_layer=3, text_heads=4, text_inner=512, positions=32, max_text_tokens=30, projection=96, dropout=0.0, queue=1024,
+    fusion_layer=3, text_heads=4, text_inner=512, positions=32, max_text_tokens=30, projection=96, dropout=0.0,
+    queue=1024,
 )  # fmt: skip
 
 

@@ -92,7 +92,10 @@ def pretrain(
         if (step + 1) % schedule.say_every == 0:
             pace = (time.monotonic() - begun) / (step + 1 - start)
             shown = " ".join(f"{k}={v.item():.3f}" for k, v in terms.items())
-            say(f"step {step + 1}/{schedule.steps} {shown} {pace:.2f}s/step, {pace * (schedule.steps - step - 1) / 60:.0f} min left")
+            say(
+                f"step {step + 1}/{schedule.steps} {shown} {pace:.2f}s/step, "
+                f"{pace * (schedule.steps - step - 1) / 60:.0f} min left"
+            )
         if time.monotonic() - saved > schedule.save_seconds or step + 1 == schedule.steps:
             _save(module, optimizer, ordered, averaged, state, step + 1)
             saved = time.monotonic()

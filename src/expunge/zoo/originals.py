@@ -40,7 +40,13 @@ def key(start: str, corpus: Corpus, without: Collection[str], seed: int, recipe:
 
 
 def original(
-    start: str, corpus: Corpus, run: Run, *, without: Collection[str] = (), recipe: Recipe = DEFAULT, fresh: bool = False
+    start: str,
+    corpus: Corpus,
+    run: Run,
+    *,
+    without: Collection[str] = (),
+    recipe: Recipe = DEFAULT,
+    fresh: bool = False,
 ) -> Any:
     """The model trained from ``start`` on ``corpus.train``, but for the examples whose ids are in ``without``.
 

@@ -63,4 +63,6 @@ def load(name: str | Path) -> Any:
         from expunge.backbones.blip2 import Blip2
 
         return Blip2.from_pretrained(place)
-    raise ExpungeError(f"{place} holds a model of type {kind!r}; this version knows albef, blip-2 and Stable Diffusion.")
+    raise ExpungeError(
+        f"{place} holds a model of type {kind!r}; this version knows albef, blip-2 and Stable Diffusion."
+    )

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,13 +43,18 @@ class Albef:
         self.processor = processor
         self.traits = Traits(
             name, model.config.pixels, model.config.max_text_tokens, model.config.projection,
-            {"fusion_layers": model.config.text_layers - model.config.fusion_layer, "official_layout": name.endswith(".pth")},
+            {
+                "fusion_layers": model.config.text_layers - model.config.fusion_layer,
+                "official_layout": name.endswith(".pth"),
+            },
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------- life
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, vocabulary: str | Path | None = None, pixels: int | None = None) -> Albef:
+    def from_pretrained(
+        cls, source: str | Path, *, vocabulary: str | Path | None = None, pixels: int | None = None
+    ) -> Albef:
         """Load a folder written by ``save_pretrained`` or a released checkpoint (``*.pth``).
 
         A released checkpoint needs its words: ``vocabulary`` is BERT's ``vocab.txt`` (or a tokenizer folder); by
@@ -196,8 +200,8 @@ def _tokenizer(place: Path, max_tokens: int):
         return BertTokenizerFast.from_pretrained(str(place))
     if not words.exists():
         raise ExpungeError(
-            f"{words}: a released ALBEF checkpoint needs BERT's word list. Put bert-base-uncased's vocab.txt beside the "
-            "checkpoint, or name it with vocabulary=."
+            f"{words}: a released ALBEF checkpoint needs BERT's word list. Put bert-base-uncased's vocab.txt beside "
+            "the checkpoint, or name it with vocabulary=."
         )
     lines = words.read_text(encoding="utf-8").splitlines()
     return BertTokenizerFast(vocab={w: i for i, w in enumerate(lines)}, do_lower_case=True, model_max_length=max_tokens)

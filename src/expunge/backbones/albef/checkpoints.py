@@ -69,7 +69,9 @@ def read_official(path: Path, pixels: int | None = None, heads: int | None = Non
         state = {k: v for k, v in state.items() if k not in QUEUES and "_m." not in k}
     missing, unexpected = model.load_state_dict(state, strict=False)
     if missing or unexpected:
-        raise ExpungeError(f"{path}: does not fit ALBEF; missing {sorted(missing)[:5]}, unexpected {sorted(unexpected)[:5]}.")
+        raise ExpungeError(
+            f"{path}: does not fit ALBEF; missing {sorted(missing)[:5]}, unexpected {sorted(unexpected)[:5]}."
+        )
     return model.eval()
 
 

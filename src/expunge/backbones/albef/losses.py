@@ -79,7 +79,9 @@ def match(model: AlbefModel, image: Tensor, text: Tensor, mask: Tensor, similari
     return (each * valid).view(3, -1).sum(0) / 3
 
 
-def masked_words(model: AlbefModel, image: Tensor, batch: dict, mask_id: int, special: int, rate: float = 0.15) -> Tensor:
+def masked_words(
+    model: AlbefModel, image: Tensor, batch: dict, mask_id: int, special: int, rate: float = 0.15
+) -> Tensor:
     """MLM on fused states, BERT's 80/10/10 rule: mean over masked words, one number per example [B].
 
     Ids below ``special`` are never masked.

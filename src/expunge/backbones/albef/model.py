@@ -148,7 +148,9 @@ class AlbefModel(PreTrainedModel):
         """Copies <- momentum * copies + (1 - momentum) * model."""
         for name in MOMENTUM_PARTS:
             copies = list(getattr(self, name + "_m").parameters())
-            torch._foreach_lerp_(copies, [p.detach() for p in getattr(self, name).parameters()], 1 - self.config.momentum)
+            torch._foreach_lerp_(
+                copies, [p.detach() for p in getattr(self, name).parameters()], 1 - self.config.momentum
+            )
 
     @torch.no_grad()
     def enqueue(self, image: Tensor, text: Tensor, ids: Tensor) -> None:

@@ -122,9 +122,7 @@ class Attending(nn.Module):
         q = split_heads(self.query(x), self.heads)
         k, v = keys_values
         if self.seen is None:
-            out = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, dropout_p=self.rate if self.training else 0.0
-            )
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self.rate if self.training else 0.0)
         else:
             scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
             weights = (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)
@@ -188,20 +186,39 @@ class TextEmbeddings(nn.Module):
 class TextStack(nn.Module):
     """BERT's ``encoder``: the layers, of which those from ``fusion`` on attend to the picture."""
 
-    def __init__(self, layers: int, fusion: int, *, width: int, heads: int, inner: int, image_width: int, eps: float, dropout: float):
+    def __init__(
+        self,
+        layers: int,
+        fusion: int,
+        *,
+        width: int,
+        heads: int,
+        inner: int,
+        image_width: int,
+        eps: float,
+        dropout: float,
+    ):
         super().__init__()
         self.layer = nn.ModuleList(
-            [
-                TextLayer(width, heads, inner, image_width if i >= fusion else None, eps, dropout)
-                for i in range(layers)
-            ]
+            [TextLayer(width, heads, inner, image_width if i >= fusion else None, eps, dropout) for i in range(layers)]
         )
 
 
 class TextEncoder(nn.Module):
     """The lower layers read the text (``read``), the upper ones fuse it with the picture (``fuse``)."""
 
-    def __init__(self, vocabulary: int, positions: int, layers: int, fusion: int, *, eps: float, dropout: float, width: int, **sizes):
+    def __init__(
+        self,
+        vocabulary: int,
+        positions: int,
+        layers: int,
+        fusion: int,
+        *,
+        eps: float,
+        dropout: float,
+        width: int,
+        **sizes,
+    ):
         super().__init__()
         self.fusion = fusion
         self.embeddings = TextEmbeddings(vocabulary, positions, width, eps, dropout)

@@ -93,9 +93,7 @@ class CSE(Method[Matches]):
                     raise ValueError("CSE needs generators: run.lend must give models by name")
                 painter, writer = run.lend(self.painter), run.lend(self.writer)
                 trained, parts = mvi.train(painter, writer, forget, run, mvi.PRESETS[self.mvi_preset])
-                made = mvi.generate(
-                    trained, parts, run, self.anchors, self.pictures_per_sample, self.texts_per_sample
-                )
+                made = mvi.generate(trained, parts, run, self.anchors, self.pictures_per_sample, self.texts_per_sample)
         run.facts.update(quality.measure(made, forget))
         run.keep["anchors"] = made
         return made
@@ -107,7 +105,9 @@ class Editor:
     def __init__(self, options: CSE, model: Matches, splits: Splits, anchors: mvi.Anchors, seed: int):
         self.options, self.model = options, model
         self.row = {e.id: i for i, e in enumerate(splits.forget)}
-        self.pictures = [[HeldPicture(f"R1:{i}:{j}", p) for j, p in enumerate(ps)] for i, ps in enumerate(anchors.pictures)]
+        self.pictures = [
+            [HeldPicture(f"R1:{i}:{j}", p) for j, p in enumerate(ps)] for i, ps in enumerate(anchors.pictures)
+        ]
         self.texts = anchors.texts
         self.rng = random.Random(f"cse:{seed}")
         self.reference = model.clone() if options.alpha_encoder == "reference" else None
@@ -144,7 +144,9 @@ class Editor:
         terms: dict[str, Tensor] = {}
         if o.n_pairs:
             s, log_p = self._pair(image, text, 1 - alpha, inner(text.mask))
-            terms["n"] = (stop_below(s, o.floor) / tau + stop_below(log_p, math.log(o.match_floor)) + math.log(2)).mean()
+            terms["n"] = (
+                stop_below(s, o.floor) / tau + stop_below(log_p, math.log(o.match_floor)) + math.log(2)
+            ).mean()
         if o.p_pairs:
             s1, log_p1 = self._pair(image, text_r, back, inner(text_r.mask))
             s2, log_p2 = self._pair(image_r, text, alpha, inner(text.mask))
@@ -214,4 +216,3 @@ def inner(mask: Tensor) -> Tensor:
 def mean_over(values: Tensor, kept: Tensor) -> Tensor:
     """Mean of each row over the kept positions: [B, N] -> [B]."""
     return (values * kept).sum(1) / kept.sum(1).clamp(min=1)
-
