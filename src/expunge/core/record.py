@@ -67,7 +67,8 @@ class Record:
 
 
 def _score(raw: dict[str, Any]) -> Score:
-    return Score(**{k: math.nan if v is None else v for k, v in raw.items()})
+    numbers: dict[str, Any] = {k: math.nan if v is None else v for k, v in raw.items()}
+    return Score(**numbers)
 
 
 def _plain(value: Any) -> Any:
