@@ -17,8 +17,8 @@ from expunge.data.drawing import rasterise
 
 SPLITS = ("pretrain", "train", "validation", "test")
 FINGERPRINTS = {
-    "test": "502cd3773f62a76539e2ab8011e7a5a8663d06394b22913c11762dd3375c31da",
-    "validation": "35b8a1c6a9ffbc004b703e28aa21ff2ff4c28de38d5bc7b13d0fa30deef30acc",
+    "test": "6d3b83c593c9819f4d7d1e6d0bb9cc11549fce8ff3f7c16d34ae6bf1b9841e1e",
+    "validation": "1a06b2adb96c07e953aee93c6678f38b7162c1f6add9b4a2701753a2c96fd832",
 }
 
 

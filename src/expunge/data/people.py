@@ -295,7 +295,7 @@ def everybody(seed: int = 0, size: int = 500) -> dict[str, list[Person]]:
 
 
 @lru_cache(maxsize=4)
-def load(variant: str = "test", size: int = 500, scene_count: int = 400, seed: int = 0) -> Corpus:
+def load(variant: str = "test", size: int = 500, scene_count: int = 200, seed: int = 0) -> Corpus:
     """The privacy scenario: ``size`` trained people and ``scene_count`` trained scenes, plus outsiders of both."""
     populations = everybody(seed, size)
     own, outside = ("p", "q") if variant == "test" else ("v", "w")

@@ -259,7 +259,9 @@ def _words(raw: Any) -> dict[str, Any] | None:
 
 def _made(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
     """How it was made: blocks of names and values, in a fixed order."""
-    asked = [(k, v) for k, v in _flat(record.spec) if k.split(".")[0] not in ("forget", "requested")]
+    asked = [
+        (k.removeprefix("options."), v) for k, v in _flat(record.spec) if k.split(".")[0] not in ("forget", "requested")
+    ]
     cost = [
         (_spaced(k.removeprefix("seconds_")) if k != "seconds" else "in all", duration(v))
         for k, v in sorted(record.cost.items())

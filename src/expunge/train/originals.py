@@ -19,8 +19,8 @@ from expunge.train.task import train_task
 class Recipe:
     """Fine-tuning of the original. The paper: 5 epochs at 1e-5 for a model 70 times larger, pretrained on millions."""
 
-    epochs: int = 10
-    lr: float = 5e-4
+    epochs: int = 12
+    lr: float = 1e-3
     batch: int = 64
 
 

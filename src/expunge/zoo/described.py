@@ -82,14 +82,14 @@ class Facts:
             if example.image.key not in self._of_picture:
                 self._of_picture[example.image.key] = visible(example)
         self.keys = sorted(set().union(*self._of_picture.values()))
-        self._place = {key: i for i, key in enumerate(self.keys)}
+        self.place = {key: i for i, key in enumerate(self.keys)}
 
     def targets(self, examples: Sequence[Example]) -> Tensor:
         """1 where a fact holds, [B, keys]."""
         holds = torch.zeros(len(examples), len(self.keys))
         for i, example in enumerate(examples):
             seen = self._of_picture.get(example.image.key) or visible(example)
-            holds[i, [self._place[key] for key in seen if key in self._place]] = 1
+            holds[i, [self.place[key] for key in seen if key in self.place]] = 1
         return holds
 
     def loss(self, read: Tensor, examples: Sequence[Example]) -> Tensor:

@@ -1,0 +1,185 @@
+"""ALBEF beyond parity: what a training or unlearning run relies on."""
+
+import pytest
+import torch
+
+from expunge.backbones.albef import Albef, AlbefConfig, checkpoints, losses
+from expunge.core.errors import ExpungeError
+from expunge.core.types import Backbone, Embeds, Matches
+from expunge.testing import small_albef, small_corpus
+
+
+@pytest.fixture
+def albef():
+    return small_albef()
+
+
+@pytest.fixture(scope="module")
+def examples():
+    people = [e for e in small_corpus().train if e.source == "people"]
+    return people[:2] + people[12:14] + [e for e in small_corpus().train if e.source == "scenes"][:2]
+
+
+def test_it_has_the_capabilities_it_claims(albef):
+    assert isinstance(albef, Backbone) and isinstance(albef, Embeds) and isinstance(albef, Matches)
+    assert set(albef.parts()) == {"vision", "text", "fusion", "cross_attention", "projector", "head"}
+
+
+def test_the_released_sizes_are_the_default():
+    config = AlbefConfig()
+    assert (config.pixels, config.patch, config.vision_layers, config.text_layers, config.fusion_layer) == (384, 16, 12, 12, 6)
+    assert (config.vision_width, config.projection, config.queue, config.vocabulary) == (768, 256, 65536, 30522)
+
+
+def test_a_negative_never_shares_the_id():
+    ids = torch.tensor([0, 0, 1, 2, 2, 2])
+    for seed in range(50):
+        torch.manual_seed(seed)
+        chosen, valid = losses.hard_negatives(torch.randn(6, 6), ids)
+        assert valid.all() and (ids[chosen] != ids).all()
+
+
+def test_negatives_are_drawn_in_proportion_to_similarity():
+    torch.manual_seed(0)
+    similarity = torch.zeros(3, 3)
+    similarity[0, 2] = 8.0
+    drawn = [losses.hard_negatives(similarity, torch.arange(3))[0][0].item() for _ in range(200)]
+    assert drawn.count(2) > 190 and 0 not in drawn
+
+
+def test_a_batch_of_one_person_does_not_crash(albef, examples):
+    batch = albef.collate(examples[:2])
+    assert batch["groups"].tolist() == [0, 0]
+    loss = albef.loss(batch)
+    assert loss.shape == (2,) and loss.isfinite().all()
+    _, valid = losses.hard_negatives(torch.zeros(2, 2), batch["groups"])
+    assert not valid.any()
+    loss.mean().backward()
+
+
+def test_the_task_loss_changes_nothing(albef, examples):
+    albef.module.start_momentum()
+    before = {k: v.clone() for k, v in albef.module.state_dict().items()}
+    albef.loss(albef.collate(examples))
+    assert all(torch.equal(v, before[k]) for k, v in albef.module.state_dict().items())
+
+
+def test_the_released_step_moves_momentum_and_queue(albef, examples):
+    albef.module.start_momentum()
+    with torch.no_grad():
+        albef.module.vision_proj.weight.add_(1.0)
+    old = albef.module.vision_proj_m.weight.clone()
+    terms = albef.training_loss(albef.collate(examples))
+    assert set(terms) == {"ita", "itm"} and int(albef.module.queue_ptr) == len(examples)
+    assert not torch.equal(old, albef.module.vision_proj_m.weight)
+    trained = dict(albef.module.named_parameters())
+    assert all(not p.requires_grad for k, p in trained.items() if "_m." in k)
+
+
+def test_the_queue_wraps_round(albef):
+    albef.module.start_momentum()
+    feature = torch.nn.functional.normalize(torch.randn(10, 8), dim=-1)
+    for _ in range(2):
+        albef.module.enqueue(feature, feature, torch.arange(10))
+    assert int(albef.module.queue_ptr) == 4 and albef.module.idx_queue[0, :4].tolist() == [6, 7, 8, 9]
+
+
+def test_masked_words_learn_only_from_words(albef, examples):
+    from expunge.backbones.albef.model import MaskedLanguageHead
+
+    model = albef.module
+    model.mlm_head = MaskedLanguageHead(16, model.config.vocabulary, 1e-12)
+    batch = albef.collate(examples)
+    image, _ = model.image_tokens(batch["pixels"])
+    torch.manual_seed(0)
+    loss = losses.masked_words(model, image, batch, mask_id=4, special=5, rate=0.5)
+    assert loss.shape == (len(examples),) and loss.mean() > 1
+    assert losses.masked_words(model, image, batch, 4, special=10_000).abs().max() == 0
+
+
+def test_forgetting_drops_what_remembers(albef):
+    albef.module.start_momentum()
+    albef.drop_training_state()
+    assert not albef.module.has_momentum
+    assert not any("_m." in k or "queue" in k for k in albef.module.state_dict())
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_saved_it_loads_back(albef, examples, tmp_path, dtype):
+    albef.save_pretrained(tmp_path, dtype=dtype)
+    again = Albef.from_pretrained(tmp_path)
+    with torch.no_grad():
+        ours, theirs = (m.encode_images(m.collate(examples)).feature for m in (albef, again))
+    assert theirs.dtype == torch.float32
+    assert torch.equal(ours, theirs) if dtype is None else torch.allclose(ours, theirs, atol=1e-2)
+
+
+def test_prepared_pictures_fuse_like_encoded_ones(albef, examples):
+    batch = albef.collate(examples)
+    with torch.no_grad():
+        images, texts = albef.encode_images(batch), albef.encode_texts(batch)
+        order = torch.tensor([3, 1, 2, 0, 5, 4])
+        shuffled = type(images)(*(x[order] for x in images))
+        one = albef.fuse(shuffled, texts).logits
+        two = albef.fuse(albef.prepare_images(images)[order], texts).logits
+    assert torch.allclose(one, two, atol=1e-6)
+    with pytest.raises(ValueError, match="image_in"):
+        albef.fuse(albef.prepare_images(images), texts, {"image_in": lambda h: h})
+
+
+@pytest.mark.parametrize("site", ["fused_in", "image_in", "text_tokens", "xattn_out"])
+def test_every_tap_is_on_the_way(albef, examples, site):
+    batch = albef.collate(examples)
+    with torch.no_grad():
+        images, texts = albef.encode_images(batch), albef.encode_texts(batch)
+        plain = albef.fuse(images, texts).states
+        assert torch.equal(plain, albef.fuse(images, texts, {site: lambda h: h}).states)
+        assert not torch.allclose(plain, albef.fuse(images, texts, {site: lambda h: h * 2 + 1}).states)
+
+
+def test_a_padded_text_is_the_same_text(albef, examples):
+    alone = albef.collate(examples[:1])
+    together = albef.collate(examples)
+    with torch.no_grad():
+        one = albef.fuse(albef.encode_images(alone), albef.encode_texts(alone)).logits[0]
+        two = albef.fuse(albef.encode_images(together), albef.encode_texts(together)).logits[0]
+    assert torch.allclose(one, two, atol=1e-5)
+
+
+def test_what_is_no_albef_is_refused(tmp_path):
+    torch.save({"model": {"something": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(ExpungeError, match="not an ALBEF"):
+        checkpoints.read_official(tmp_path / "other.pth")
+    (tmp_path / "broken.pth").write_bytes(b"no checkpoint")
+    with pytest.raises(ExpungeError, match="opened safely"):
+        checkpoints.read_official(tmp_path / "broken.pth")
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("a pickle ran",))
+
+
+def test_a_pickle_with_code_in_it_never_runs(tmp_path, capsys):
+    torch.save({"model": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(ExpungeError, match="opened safely"):
+        checkpoints.read_official(tmp_path / "evil.pth")
+    assert "a pickle ran" not in capsys.readouterr().out
+
+
+def test_pretraining_checkpoints_lose_their_bert_prefix(albef, tmp_path):
+    albef.save_official(tmp_path / "fine.pth")
+    state = torch.load(tmp_path / "fine.pth", weights_only=True)["model"]
+    renamed = {k.replace("text_encoder.", "text_encoder.bert."): v for k, v in state.items()}
+    renamed["text_encoder.cls.predictions.bias"] = torch.zeros(3)
+    torch.save({"model": renamed}, tmp_path / "pre.pth")
+    one, two = (checkpoints.read_official(tmp_path / name, heads=2) for name in ("fine.pth", "pre.pth"))
+    assert all(torch.equal(v, two.state_dict()[k]) for k, v in one.state_dict().items())
+
+
+def test_a_checkpoint_without_words_says_what_to_do(albef, tmp_path):
+    albef.save_official(tmp_path / "ALBEF.pth")
+    with pytest.raises(ExpungeError, match="vocab.txt"):
+        Albef.from_pretrained(tmp_path / "ALBEF.pth")
+    with pytest.raises(ExpungeError, match="multiple of the patch"):
+        Albef.from_pretrained(tmp_path / "ALBEF.pth", pixels=30)
