@@ -6,6 +6,7 @@ Nothing here imports a model library; ``expunge.api`` is imported inside the com
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -62,7 +63,7 @@ def demo(
 
     A table and a page, minutes on a laptop. The people are fictitious.
     """
-    from expunge import api
+    api = _api()
 
     with progress() as shown:
         result = api.demo(out=out, seed=seed, count=count, fresh=fresh, overwrite=overwrite, progress=shown)
@@ -101,7 +102,7 @@ def forget(
 ) -> None:
     """Make a model forget, and measure what changed."""
     _known_before_work(method, data, option or [])
-    from expunge import api
+    api = _api()
 
     with progress() as shown:
         result = api.forget(
@@ -133,7 +134,7 @@ def evaluate(
     Before, after and retrained side by side.
     """
     _known_run(run)
-    from expunge import api
+    api = _api()
 
     with progress() as shown:
         result = api.evaluate(run, against=against, progress=shown)
@@ -148,7 +149,7 @@ def report(
     """Write one page from what runs recorded."""
     for run in runs:
         _known_run(run)
-    from expunge import api
+    api = _api()
 
     typer.echo(f"page: {api.write_report(runs, output)}")
 
@@ -166,7 +167,7 @@ def check(
 
     Everything at once, before anything starts.
     """
-    from expunge import api
+    api = _api()
 
     problems, warnings = api.check(requested(request), data, images=images, allow_leakage=allow_leakage)
     for problem in problems:
@@ -226,6 +227,14 @@ def requested(given: list[str]) -> str | list[str]:
     if files := [word for word in given if word.endswith(".jsonl")]:
         raise ExpungeError(f"give either one file of requests or names, not both: {', '.join(files)}.")
     return [name for word in given for part in word.split(",") if (name := part.strip())]
+
+
+def _api() -> Any:
+    """``expunge.api``, with the bars that model libraries draw for themselves switched off: ours is enough."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from expunge import api
+
+    return api
 
 
 def _known_run(folder: Path) -> None:

@@ -12,7 +12,6 @@ from tests.report.report_samples import BEFORE, COLLAPSED, comparisons, dot, pan
 from expunge.core.record import Record
 from expunge.report import plots
 from expunge.report.page import page, picture
-from expunge.report.panels import assemble
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "circle", "path", "rect", "use"}
 
@@ -202,39 +201,6 @@ def test_attention_that_is_nowhere_is_not_drawn(shown):
     assert "Where the model looks" in page(record(), {"people": [person]})
 
 
-def test_what_evals_measures_becomes_panels():
-    answer = {"group": "p000", "match": 91.5, "right": True}
-    made = assemble(
-        [
-            {
-                "group": "p000", "picture": "key",
-                "texts": {"before": [answer | {"text": "born in Lima", "kind": "private"}], "after": []},
-                "sentences": [{"kind": "private", "text": "born in Lima",
-                               "pictures": {"before": [answer | {"picture": "key"}],
-                                            "after": [answer | {"picture": "?"}]}}],
-            }
-        ],
-        pictures={"key": dot((1, 2, 3))}, names={"p000": "Ada"}, anchors={"p000": {"texts": ["a woman"]}},
-        matching={s: {"groups": ["p000"], "texts": ["t"], "matrix": [[0.97]]} for s in ("before", "after")},
-        features=[{"stage": s, "split": "forget", "side": "image", "x": 1.0, "y": 2.0} for s in ("before", "after")],
-        words=[{"word": "lima", "pictures": 3, "before": 90.0, "after": 4.0, "shift": -86.0}],
-        terms=[{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}],
-    )  # fmt: skip
-    html = page(record(), json.loads(json.dumps(made)))
-    for text in (
-        "Ada",
-        "born in Lima",
-        "91.5",
-        "lima",
-        "a woman",
-        "The map of meaning",
-        "Does a sentence still point",
-        "step by step",
-    ):
-        assert text in html
-    assert page(record(), assemble())
-
-
 def test_words_are_split_into_lost_and_kept():
     words = [{"word": f"w{i}", "shift": -10.0 * i, "before": 90.0, "after": 90.0 - 10 * i} for i in range(9)]
     lost, kept = plots.split_words(words, 3)
@@ -258,7 +224,7 @@ def test_figures_scale_to_many_people_and_take_fractions():
 
 def test_report_needs_no_torch():
     code = (
-        "import sys; import expunge.report.page, expunge.report.cards, expunge.report.panels; "
+        "import sys; import expunge.report.page, expunge.report.cards; "
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -83,6 +83,20 @@ def test_stated_attributes_need_all_their_keys():
     assert probe.stated(person) == []  # what was told cannot be read off a picture
 
 
+def test_what_is_stated_is_read_behind_the_last_word(few):
+    """A head that reads the right keys from one of the last positions bears no loss there."""
+    model = sd_tiny.new_model([e.text for e in few.examples])
+    facts = described.Facts(few.examples)
+    reader = sd_tiny.Reader(model, facts)
+    torch.nn.init.zeros_(reader.head.weight)
+    key = facts.keys[3]
+    reader.head.bias.data = torch.full((len(facts.keys),), -30.0)
+    reader.head.bias.data[3] = 30.0
+    condition, mask = model.encode_prompts(["a man"])
+    assert reader.loss(condition, mask, [{key}], random.Random(0)) < 1e-6
+    assert reader.loss(condition, mask, [set()], random.Random(0)) > 30 / len(facts.keys) * 0.9
+
+
 def test_shares_have_wilson_intervals():
     made = cards.share([True] * 8 + [False] * 2)
     assert (made["value"], made["n"]) == (80.0, 10)
@@ -128,8 +142,11 @@ def test_blip2_learns_from_an_albefs_sight(few, tmp_path):
 
 def test_sd_words_are_joined_told_or_dropped(few):
     lessons = sd_tiny.Lessons(few, 40, 40)
-    rows, texts = lessons.draw(random.Random(1))
-    assert len(rows) == len(texts) == 80 and "" in texts
+    rows, texts, stated = lessons.draw(random.Random(1))
+    assert len(rows) == len(texts) == len(stated) == 80 and "" in texts
+    assert all(not keys for text, keys in zip(texts, stated, strict=True) if not text)
+    portraits = [(text, keys) for text, keys in zip(texts[:40], stated[:40], strict=True) if text]
+    assert all(described.portrait_claims(text.split("; ")[0]) <= keys for text, keys in portraits)
     single = {e.text for e in few.examples}
     assert any("; " in t for t in texts)
     assert all(part in single for t in texts if t for part in t.split("; "))
@@ -141,7 +158,10 @@ def test_sd_trains_draws_and_is_judged(few, tmp_path):
     model = sd_tiny.new_model([e.text for e in few.examples])
     sd_tiny.train_autoencoder(model, few, (1, 1), tmp_path, batch=2)
     assert sd_tiny.latents_of(model, few.pictures).std().item() == pytest.approx(1.0, abs=0.05)
-    sd_tiny.train_diffusion(model, few, Schedule(steps=1, warmup=1), tmp_path / "unet", batch=2)
+    before = model.text.final_layer_norm.weight.detach().clone()
+    reader = sd_tiny.train_words(model, few, Schedule(steps=2, warmup=1), tmp_path / "words", batch=4)
+    assert not torch.equal(before, model.text.final_layer_norm.weight)
+    sd_tiny.train_diffusion(model, reader, few, Schedule(steps=1, warmup=1), tmp_path / "diffusion", batch=2)
     judge = probe.trained(few, tmp_path / "probe", steps=2, batch=4)
     examples = [few.examples[i] for i in (0, -1)]
     pictures = probe.drawn(model, [e.text for e in examples], steps=2)

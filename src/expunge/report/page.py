@@ -18,7 +18,7 @@ anything else is dropped). Matching scores are 0 to 100, or 0 to 1 throughout::
                              "after": [...], "oracle": [...]},
         "gradcam": {"text": str, "before": [[float]], "after": [[float]]},   # [h, w], any scale
      }],
-     "matching": {"before": [[float]], "after": [[float]],         # row: picture i, column: text j
+     "matching": {"before": [[float]], "after": [[float]],         # row: text of i, column: picture of j
                   "labels": [str]},                                # oracle optional
      "tsne": {"before": [{"x": float, "y": float, "modality": "image" | "text", "set": "forget" | "retain"}],
               "after": [...], "oracle": [...]},                    # oracle optional

@@ -87,7 +87,7 @@ def _bar(axes: Axes, y: float, value: float, low: float, high: float, colour: st
 
 
 def matrix(values: Sequence[Sequence[float]], labels: Sequence[str], name: str, title: str) -> str:
-    """Matching scores of every picture (row) with every text (column), 0 to 100 or 0 to 1."""
+    """Matching scores of every text (row) with every picture (column), 0 to 100 or 0 to 1."""
     rows = [[float(v) if finite(v) else math.nan for v in row] for row in values]
     if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
         return ""

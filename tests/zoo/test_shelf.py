@@ -1,0 +1,72 @@
+"""The zoo's models by name, and the originals made from them."""
+
+import json
+
+import pytest
+import torch
+
+from expunge.core.errors import ExpungeError, UnknownName
+from expunge.core.run import Run
+from expunge.testing import small_albef, small_corpus, small_painter, small_writer
+from expunge.train.originals import Recipe
+from expunge.zoo import originals, shelf
+
+QUICK = Recipe(epochs=1, lr=1e-3, batch=32)
+
+
+def test_the_shipped_models_have_cards_that_keep_their_promise():
+    card = json.loads((shelf.WEIGHTS / "albef-tiny" / "card.json").read_text())
+    assert card["quality"]["scenes_500"]["value"] >= 85 and card["quality"]["public_people_100"]["value"] >= 85
+    assert {"recipe", "seed", "commit", "licence"} <= set(card)
+
+
+def test_no_file_is_too_large():
+    sizes = {p: p.stat().st_size for p in shelf.WEIGHTS.rglob("*") if p.is_file()}
+    assert max(sizes.values()) < 15e6 and sum(sizes.values()) < 60e6
+
+
+def test_a_folder_tells_what_is_in_it(tmp_path):
+    kinds = {}
+    for name, model in (("a", small_albef()), ("b", small_painter()), ("c", small_writer())):
+        model.save_pretrained(tmp_path / name)
+        kinds[name] = type(shelf.load(tmp_path / name)).__name__
+    assert kinds == {"a": "Albef", "b": "StableDiffusion", "c": "Blip2"}
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    with pytest.raises(UnknownName, match="albef-tiny"):
+        shelf.locate("albef-tinny")
+    with pytest.raises(ExpungeError, match=r"no config\.json"):
+        shelf.load(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(ExpungeError, match="gpt2"):
+        shelf.load(tmp_path)
+    with pytest.raises(ExpungeError, match="hub cache"):
+        shelf.locate("somebody/something")
+
+
+def test_an_original_is_made_once_and_from_its_own_data(monkeypatch, tmp_path):
+    monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
+    corpus, made = small_corpus(), []
+    real = originals.train_original
+    monkeypatch.setattr(originals, "train_original", lambda *a, **k: made.append(len(a[1])) or real(*a, **k))
+    without = [e.id for e in corpus.train[:6]]
+    one, again = (originals.original("albef-tiny", corpus, Run(), recipe=QUICK) for _ in range(2))
+    originals.original("albef-tiny", corpus, Run(), without=without, recipe=QUICK)
+    assert made == [len(corpus.train), len(corpus.train) - 6]
+    states = one.module.state_dict(), again.module.state_dict()
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+def test_a_shipped_model_serves_exactly_what_it_was_made_from(monkeypatch, tmp_path):
+    monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(originals, "SHIPPED", tmp_path / "shipped")
+    corpus, run = small_corpus(), Run()
+    wanted = originals.key("albef-tiny", corpus, (), 0, QUICK)
+    assert originals.shipped(wanted) is None
+    originals.ship(shelf.load("albef-tiny"), "one", wanted, {"measured": {}})
+    assert originals.shipped(wanted) is not None
+    assert originals.shipped({**wanted, "seed": 1}) is None
+    assert originals.shipped(originals.key("albef-tiny", corpus, ["p000-shared0"], 0, QUICK)) is None
+    originals.original("albef-tiny", corpus, run, recipe=QUICK)
+    assert run.facts["shipped_models"] == 1 and not (tmp_path / "cache").exists()
