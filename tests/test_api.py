@@ -43,7 +43,7 @@ def place(tmp_path_factory):
 
 
 def options(place):
-    return [f"painter={place / 'painter'}", f"writer={place / 'writer'}", "epochs=1", "batch=6"]
+    return [f"painter={place / 'painter'}", f"writer={place / 'writer'}", "epochs=1", "least_steps=1", "batch=6"]
 
 
 def asked(place):

@@ -6,7 +6,7 @@ from expunge.core import plugins
 from expunge.testing import check_method
 
 METHODS = [entry.name for entry in plugins.entries("methods")]
-QUICK = {"retrain": ("epochs=1",), "finetune": ("batch=32",), "cse": ("epochs=1", "batch=8")}
+QUICK = {"retrain": ("epochs=1",), "finetune": ("batch=32",), "cse": ("epochs=1", "least_steps=1", "batch=8")}
 
 
 def test_the_battery_sees_all_of_them():

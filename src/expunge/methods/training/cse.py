@@ -43,6 +43,7 @@ Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "
 @dataclass(frozen=True)
 class CSE(Method[Matches]):
     epochs: int = 8
+    least_steps: int = 120  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4
     batch: int = 16
     tau: float = 0.0  # 0 takes the model's own temperature
@@ -70,8 +71,14 @@ class CSE(Method[Matches]):
     def unlearn(self, model: Matches, splits: Splits, run: Run) -> Matches:
         anchors = self.make_anchors(splits, run)
         editor = Editor(self, model, splits, anchors, run.seed)
+        per_epoch = math.ceil(len(splits.forget) / self.batch)
         schedule = Schedule(
-            self.epochs, self.lr, self.batch, self.retain_ratio if self.retain_weight else 0.0, self.near, clip=1.0
+            max(self.epochs, math.ceil(self.least_steps / per_epoch)),
+            self.lr,
+            self.batch,
+            self.retain_ratio if self.retain_weight else 0.0,
+            self.near,
+            clip=1.0,
         )
         parts = model.parts()
         # "p from the pretrained classifier": head and temperature stay as they are.
