@@ -53,7 +53,7 @@ def house(tmp_path: Path) -> Path:
     write(tmp_path / "data/world.py", '"""A world."""\ndef load():\n    pass\n')
     write(tmp_path / "data/words.py", '"""Only words."""\nWORDS = ()\n')
     write(tmp_path / "zoo/tiny/config.json", "{}")
-    write(tmp_path / "zoo/tiny/recipe.json", '{"summary": "Small."}')
+    write(tmp_path / "zoo/tiny/card.json", '{"summary": "Small."}')
     write(tmp_path / "zoo/draws/model_index.json", "{}")
     write(tmp_path / "zoo/draws/unet/config.json", "{}")
     write(tmp_path / "bench/suites/first.toml", 'title = "The first."\n')

@@ -194,14 +194,14 @@ def protocol_members(protocol: type) -> set[str]:
 
 
 def _models(root: Path) -> Iterator[Entry]:
-    """The outermost folders of the zoo that hold a model; ``recipe.json`` beside it may carry a ``summary``."""
+    """The outermost folders of the zoo that hold a model; ``card.json`` beside it may carry a ``summary``."""
     folders = {
         path.parent for name in ("config.json", "model_index.json") for path in (root / "zoo").glob(f"**/{name}")
     }
     for folder in sorted(folders):
-        if folders.isdisjoint(folder.parents):
-            recipe = folder / "recipe.json"
-            told = json.loads(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
+        if folders.isdisjoint(folder.parents) and not (folder / "made_from.json").exists():  # originals are no start
+            card = folder / "card.json"
+            told = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
             yield Entry("models", folder.name, str(told.get("summary", "")), folder)
 
 

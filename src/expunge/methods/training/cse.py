@@ -42,31 +42,31 @@ Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "
 
 @dataclass(frozen=True)
 class CSE(Method[Matches]):
-    epochs: int = 8
+    epochs: int = 8  # passes over the forget pairs
     least_steps: int = 120  # more epochs where the forget set is so small that it would be seen in fewer steps
-    lr: float = 1e-4
-    batch: int = 16
+    lr: float = 1e-4  # AdamW's peak
+    batch: int = 16  # forget pairs per step
     tau: float = 0.0  # 0 takes the model's own temperature
-    alpha_site: Site = "fused_in"
-    alpha_fixed: float = 0.5
-    alpha_centre: bool = True
-    alpha_encoder: Literal["current", "reference"] = "reference"
-    alpha_p1: Literal["transpose", "mean"] = "transpose"
+    alpha_site: Site = "fused_in"  # or text_tokens, xattn_out, loss_scalar, fixed (alpha_fixed), off
+    alpha_fixed: float = 0.5  # the one alpha of alpha_site=fixed
+    alpha_centre: bool = True  # subtract the mean token before taking cosines
+    alpha_encoder: Literal["current", "reference"] = "reference"  # whose tokens alpha compares
+    alpha_p1: Literal["transpose", "mean"] = "transpose"  # alpha of (X_1, R_2), whose words are R_2's
     alpha_hard: float = 0.0  # above 0: alpha becomes 1 where it exceeds this, else 0
-    p_pairs: bool = True
-    n_pairs: bool = True
-    floor: float = 0.3
-    ceiling: float = 0.8
-    match_floor: float = 0.02
-    retain_weight: float = 5.0
-    retain_ratio: float = 2.0
-    near: float = 0.75
-    anchors: mvi.Mode = "swap"
-    pictures_per_sample: int = 1
-    texts_per_sample: int = 1
-    mvi_preset: Literal["default", "paper"] = "default"
-    painter: str = "sd-tiny"
-    writer: str = "blip2-tiny"
+    p_pairs: bool = True  # pull (X_1, R_2) and (R_1, X_2)
+    n_pairs: bool = True  # push (X_1, X_2)
+    floor: float = 0.3  # stop pushing the cosine of N-pairs below this
+    ceiling: float = 0.8  # stop pulling the cosines of P-pairs above this
+    match_floor: float = 0.02  # stop pushing the match probability of N-pairs below this
+    retain_weight: float = 5.0  # weight of the task loss on retained pairs; 0 is the paper's equation
+    retain_ratio: float = 2.0  # retained pairs per forget pair in a step
+    near: float = 0.75  # share of them from the forgotten pairs' own source
+    anchors: mvi.Mode = "swap"  # or reconstruct, specific, consistent, random (the paper's Table 3)
+    pictures_per_sample: int = 1  # N_R1
+    texts_per_sample: int = 1  # N_R2
+    mvi_preset: Literal["default", "paper"] = "default"  # how MVI is trained
+    painter: str = "sd-tiny"  # a Stable Diffusion: zoo name or folder
+    writer: str = "blip2-tiny"  # a BLIP-2: zoo name or folder
 
     def unlearn(self, model: Matches, splits: Splits, run: Run) -> Matches:
         anchors = self.make_anchors(splits, run)
