@@ -186,7 +186,7 @@ def main() -> None:
     words.add_argument("--state", type=Path, default=Path(".zoo-state") / NAME)
     words.add_argument("--out", type=Path, default=cards.WEIGHTS / NAME)
     words.add_argument("--sight", type=Path, default=cards.WEIGHTS / "albef-tiny", help="folder of the ALBEF to see with")
-    words.add_argument("--steps", type=int, default=2600)
+    words.add_argument("--steps", type=int, default=2000)
     words.add_argument("--seed", type=int, default=0)
     asked = words.parse_args()
     began = time.monotonic()
