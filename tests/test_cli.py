@@ -26,6 +26,9 @@ class Result:
     def table(self) -> str:
         return "a [table] of numbers"
 
+    def verdict(self) -> str:
+        return "a verdict"
+
 
 @pytest.fixture
 def api(monkeypatch) -> types.SimpleNamespace:
@@ -87,7 +90,7 @@ def test_forget_passes_on_what_was_asked(api, monkeypatch, method, capsys):
         "images": None, "allow_leakage": False, "overwrite": False,
     }  # fmt: skip
     captured = capsys.readouterr()
-    assert captured.out == "a [table] of numbers\n" and "working" in captured.err
+    assert captured.out == "a [table] of numbers\na verdict\n" and "working" in captured.err
 
 
 def test_one_word_may_be_a_file_of_requests_but_not_among_names():

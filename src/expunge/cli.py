@@ -262,11 +262,12 @@ def _known_before_work(method: str, data: str, options: list[str]) -> None:
 
 
 def _say_result(result: Any) -> None:
-    """The table, and where everything lies."""
+    """The table, the verdict, and where everything lies."""
     from rich.console import Console
 
-    table = result.table()
-    Console(soft_wrap=True).print(table, markup=False, highlight=False)
+    console = Console()
+    for part in (result.table(), result.verdict()):
+        console.print(part, markup=False, highlight=False)
     if result.folder is not None:
         typer.echo(f"run: {result.folder}")
         page = Path(result.folder) / "report.html"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.panel import Panel
+
 from expunge.core.environment import environment
 from expunge.core.record import Record
 from expunge.core.run import Run
@@ -16,6 +18,7 @@ from expunge.evals.assessment import Assessment
 from expunge.evals.cost import measured
 from expunge.evals.summary import summarise
 from expunge.report import page, tables
+from expunge.report.cards import verdict_card
 from expunge.scenario import Scenario
 
 
@@ -29,9 +32,15 @@ class RunResult:
     panels: dict[str, Any] | None = field(default=None, repr=False)
     comparisons: list[tuple[str, Record]] = field(default_factory=list, repr=False)
 
-    def table(self) -> tables.Grid:
-        """Before, after and retrained side by side, or one row per method where several ran."""
-        return tables.compare(self.comparisons) if self.comparisons else tables.stages(self.record)
+    def table(self) -> tables.TerminalTable:
+        """Before, after and retrained side by side, or one row per method where several ran; print it."""
+        return tables.terminal_table(
+            tables.compare(self.comparisons) if self.comparisons else tables.stages(self.record)
+        )
+
+    def verdict(self) -> Panel:
+        """Whether the result can be trusted, in plain words; for ``rich.print``."""
+        return verdict_card(self.record)
 
     def report(self, path: str | Path) -> Path:
         """Write the page."""

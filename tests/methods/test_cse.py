@@ -99,6 +99,13 @@ def test_bounded_terms_stop_pushing(splits, other):
     assert not found or max(g.abs().max().item() for g in found.values()) == 0.0
 
 
+def test_bounds_are_read_off_the_model(splits, other):
+    measured = Editor(CSE(alpha_site="off"), small_albef(), splits, other, 0)
+    assert -1 < measured.floor < measured.ceiling + 1 and 0 < measured.match_floor < 1
+    told = Editor(replace(FREE, floor=0.25), small_albef(), splits, other, 0)
+    assert (told.floor, told.ceiling) == (0.25, 1.0)
+
+
 def test_words_only_inner_mask_and_means():
     mask = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]])
     assert inner(mask).tolist() == [[0, 1, 1, 0, 0], [0, 1, 0, 0, 0]]

@@ -15,8 +15,10 @@ Departs: (1) the text of §4.1 calls phi_U' frozen, §4.2 the reverse; only lear
     inferred from X_j, not X_i: K'_2 comes from a text encoder. (3) The trunk of each posterior is frozen (the writer's
     query tokens, the painter's text states): five people are too few for an encoder of pictures from scratch.
     (4) lr 2e-6 (preset ``paper``) hardly moves freshly made modules in 10 epochs (AdamW moves a weight by at most
-    steps * lr, here about 1e-4 of its scale); preset ``default`` uses 1e-3. (5) KL is a mean per dimension with
-    beta 1e-3 in ``default``: summed as printed it drives U' to the prior before anything is reconstructed.
+    steps * lr, here about 1e-4 of its scale); preset ``default`` uses 1e-3. (5) KL is a mean per dimension: summed as
+    printed it drives U' to the prior before anything is reconstructed. One latent token and beta 1 in ``default``: with
+    more room or a weaker prior the two modalities' U' lie apart, and a swapped one is nothing its decoder's head knows
+    (docs/log.md).
 """
 
 from __future__ import annotations
@@ -71,18 +73,18 @@ class Settings:
     lr: float = 1e-3
     epochs: int = 20
     batch: int = 16
-    latents: int = 4
+    latents: int = 1
     width: int = 64
     w_modality: float = 1.0
     w_picture: float = 1.0
     w_text: float = 1.0
-    beta: float = 1e-3
+    beta: float = 1.0
     kl_per_dimension: bool = True
 
 
 PRESETS = {
     "default": Settings(),
-    "paper": Settings(lr=2e-6, epochs=10, batch=2, beta=1.0, kl_per_dimension=False),
+    "paper": Settings(lr=2e-6, epochs=10, batch=2, latents=4, kl_per_dimension=False),
 }
 
 

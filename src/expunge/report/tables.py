@@ -7,6 +7,7 @@ control, which trivially keeps everything) do not compete.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -198,6 +199,12 @@ class TerminalTable:
         said += ["below: 95 % interval"] if any(c.interval for c in cells) else []
         said += ["green: best method"] if any(c.best for c in cells) else []
         yield Text(" · ".join(said), style="dim")
+
+    def __str__(self) -> str:
+        """The same without colours, for ``print``."""
+        held = io.StringIO()
+        Console(file=held, width=140, color_system=None).print(self)
+        return held.getvalue().rstrip()
 
     def _block(self, indices: Sequence[int], title: str) -> Table:
         table = Table(

@@ -55,9 +55,9 @@ class CSE(Method[Matches]):
     alpha_hard: float = 0.0  # above 0: alpha becomes 1 where it exceeds this, else 0
     p_pairs: bool = True  # pull (X_1, R_2) and (R_1, X_2)
     n_pairs: bool = True  # push (X_1, X_2)
-    floor: float = 0.3  # stop pushing the cosine of N-pairs below this
-    ceiling: float = 0.8  # stop pulling the cosines of P-pairs above this
-    match_floor: float = 0.02  # stop pushing the match probability of N-pairs below this
+    floor: float = 0.0  # stop pushing the cosine of N-pairs below this; 0: where strangers stand in this model
+    ceiling: float = 0.0  # stop pulling the cosines of P-pairs above this; 0: where true pairs stand
+    match_floor: float = 0.0  # stop pushing the match probability of N-pairs below this; 0: where strangers stand
     retain_weight: float = 5.0  # weight of the task loss on retained pairs; 0 is the paper's equation
     retain_ratio: float = 2.0  # retained pairs per forget pair in a step
     near: float = 0.75  # share of them from the forgotten pairs' own source
@@ -120,8 +120,34 @@ class Editor:
         self.reference = model.clone() if options.alpha_encoder == "reference" else None
         if self.reference is not None:
             self.reference.module.eval().requires_grad_(False)
+        self.floor, self.ceiling, self.match_floor = self._bounds(splits)
         self.centre = self._token_mean(splits) if options.alpha_centre else 0.0
         self.alphas: list[Tensor] = []
+
+    @torch.no_grad()
+    def _bounds(self, splits: Splits, most: int = 128) -> tuple[float, float, float]:
+        """Cosine of strangers, cosine of true pairs and match probability of strangers, means over near neighbours."""
+        o = self.options
+        if o.floor and o.ceiling and o.match_floor:
+            return o.floor, o.ceiling, o.match_floor
+        sources = {e.source for e in splits.forget}
+        pool = [e for e in splits.retain if e.source in sources] or list(splits.forget)
+        some = self.rng.sample(pool, min(most, len(pool)))
+        batch = self.model.collate(some)
+        images, texts = self.model.encode_images(batch), self.model.encode_texts(batch)
+        cosine = images.feature @ texts.feature.T
+        strangers = batch["groups"][:, None] != batch["groups"][None]
+        rows, columns = strangers.nonzero().T
+        if not len(rows):  # one group only: there are no strangers to stand beside
+            return o.floor or -1.0, o.ceiling or 1.0, o.match_floor or 1e-3
+        pick = torch.tensor(self.rng.sample(range(len(rows)), min(most, len(rows))), device=rows.device)
+        mixed = self.model.fuse(take(images, rows[pick]), take(texts, columns[pick]))
+        chance = F.softmax(mixed.logits, dim=-1)[:, 1].mean()
+        return (
+            o.floor or float(cosine[strangers].mean()),
+            o.ceiling or float(cosine.diag().mean()),
+            o.match_floor or max(1e-4, float(chance)),
+        )
 
     @torch.no_grad()
     def _token_mean(self, splits: Splits, most: int = 512) -> Tensor:
@@ -152,12 +178,12 @@ class Editor:
         if o.n_pairs:
             s, log_p = self._pair(image, text, 1 - alpha, inner(text.mask))
             terms["n"] = (
-                stop_below(s, o.floor) / tau + stop_below(log_p, math.log(o.match_floor)) + math.log(2)
+                stop_below(s, self.floor) / tau + stop_below(log_p, math.log(self.match_floor)) + math.log(2)
             ).mean()
         if o.p_pairs:
             s1, log_p1 = self._pair(image, text_r, back, inner(text_r.mask))
             s2, log_p2 = self._pair(image_r, text, alpha, inner(text.mask))
-            pull = (stop_above(s1, o.ceiling) + stop_above(s2, o.ceiling)) / (2 * tau)
+            pull = (stop_above(s1, self.ceiling) + stop_above(s2, self.ceiling)) / (2 * tau)
             terms["p"] = (-pull - torch.logaddexp(log_p1, log_p2)).mean()
         if retain:
             terms["retain"] = o.retain_weight * model.loss(model.collate(retain)).mean()
@@ -210,6 +236,11 @@ class Editor:
         if o.alpha_site in ("loss_scalar", "fixed"):
             log_p = scale_gradient(log_p, whole)
         return similarity, log_p
+
+
+def take(encoded: Encoded, rows: Tensor) -> Encoded:
+    """These rows of a batch."""
+    return Encoded(*(part[rows] for part in encoded))
 
 
 def inner(mask: Tensor) -> Tensor:
