@@ -27,7 +27,13 @@ def test_it_has_the_capabilities_it_claims(albef):
 
 def test_the_released_sizes_are_the_default():
     config = AlbefConfig()
-    assert (config.pixels, config.patch, config.vision_layers, config.text_layers, config.fusion_layer) == (384, 16, 12, 12, 6)
+    assert (config.pixels, config.patch, config.vision_layers, config.text_layers, config.fusion_layer) == (
+        384,
+        16,
+        12,
+        12,
+        6,
+    )
     assert (config.vision_width, config.projection, config.queue, config.vocabulary) == (768, 256, 65536, 30522)
 
 

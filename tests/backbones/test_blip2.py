@@ -39,19 +39,39 @@ def tiny(kind: str) -> Blip2:
         hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8
     )
     queries = Blip2QFormerConfig(
-        vocab_size=len(pieces), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        encoder_hidden_size=16, cross_attention_frequency=1,
-    )  # fmt: skip
+        vocab_size=len(pieces),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        encoder_hidden_size=16,
+        cross_attention_frequency=1,
+    )
     if kind == "opt":
         language = OPTConfig(
-            vocab_size=len(pieces), hidden_size=24, ffn_dim=48, num_hidden_layers=2, num_attention_heads=2, word_embed_proj_dim=24,
-            max_position_embeddings=64, bos_token_id=pieces.cls_token_id, eos_token_id=pieces.sep_token_id, pad_token_id=pieces.pad_token_id,
-        )  # fmt: skip
+            vocab_size=len(pieces),
+            hidden_size=24,
+            ffn_dim=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            word_embed_proj_dim=24,
+            max_position_embeddings=64,
+            bos_token_id=pieces.cls_token_id,
+            eos_token_id=pieces.sep_token_id,
+            pad_token_id=pieces.pad_token_id,
+        )
     else:
         language = T5Config(
-            vocab_size=len(pieces), d_model=24, d_ff=48, d_kv=12, num_layers=1, num_heads=2,
-            decoder_start_token_id=pieces.pad_token_id, eos_token_id=pieces.sep_token_id, pad_token_id=pieces.pad_token_id,
-        )  # fmt: skip
+            vocab_size=len(pieces),
+            d_model=24,
+            d_ff=48,
+            d_kv=12,
+            num_layers=1,
+            num_heads=2,
+            decoder_start_token_id=pieces.pad_token_id,
+            eos_token_id=pieces.sep_token_id,
+            pad_token_id=pieces.pad_token_id,
+        )
     config = Blip2Config(
         vision_config=vision.to_dict(),
         qformer_config=queries.to_dict(),

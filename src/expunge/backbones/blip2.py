@@ -104,7 +104,12 @@ class Blip2:
 
     def parts(self) -> dict[str, nn.Module]:
         m = self.model
-        return {"vision": m.vision_model, "fusion": m.qformer, "projector": m.language_projection, "text": m.language_model}
+        return {
+            "vision": m.vision_model,
+            "fusion": m.qformer,
+            "projector": m.language_projection,
+            "text": m.language_model,
+        }
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         numbers: dict[str, int] = {}
@@ -133,7 +138,9 @@ class Blip2:
 
     def normalise(self, levels: Tensor) -> Tensor:
         """Bytes [B, 3, H, W] to the range of the vision tower."""
-        mean, std = (torch.tensor(self.image[k], device=levels.device).view(1, 3, 1, 1) for k in ("image_mean", "image_std"))
+        mean, std = (
+            torch.tensor(self.image[k], device=levels.device).view(1, 3, 1, 1) for k in ("image_mean", "image_std")
+        )
         return (levels.float() / 255 - mean) / std
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -207,9 +214,15 @@ class Blip2:
             start = torch.full((len(prefix), 1), begin, device=prefix.device)
             inputs = torch.cat([prefix, language.get_input_embeddings()(start).to(prefix.dtype)], dim=1)
         settings = GenerationConfig(
-            max_new_tokens=max_tokens, num_beams=num_beams, do_sample=sample, temperature=temperature if sample else 1.0,
-            bos_token_id=begin, eos_token_id=end, pad_token_id=pad, decoder_start_token_id=begin,
-        )  # fmt: skip
+            max_new_tokens=max_tokens,
+            num_beams=num_beams,
+            do_sample=sample,
+            temperature=temperature if sample else 1.0,
+            bos_token_id=begin,
+            eos_token_id=end,
+            pad_token_id=pad,
+            decoder_start_token_id=begin,
+        )
         was_training = language.training
         language.eval()
         with torch.random.fork_rng(devices=[prefix.device] if prefix.is_cuda else []):
@@ -228,11 +241,19 @@ def counted(attention_mask: Tensor) -> Tensor:
     return attention_mask[:, 1:].sum(1).clamp_min(1)
 
 
-def image_settings(pixels: int, mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (0.5,) * 3) -> dict[str, Any]:
+def image_settings(
+    pixels: int, mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (0.5,) * 3
+) -> dict[str, Any]:
     """The image processor's file for square pictures."""
     return {
         "image_processor_type": "BlipImageProcessor",
-        "do_convert_rgb": True, "do_normalize": True, "do_rescale": True, "do_resize": True,
-        "image_mean": list(mean), "image_std": list(std), "rescale_factor": 1 / 255, "resample": 3,
+        "do_convert_rgb": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": list(mean),
+        "image_std": list(std),
+        "rescale_factor": 1 / 255,
+        "resample": 3,
         "size": {"height": pixels, "width": pixels},
-    }  # fmt: skip
+    }

@@ -59,7 +59,13 @@ class StableDiffusion:
 
     @classmethod
     def from_configs(
-        cls, vae: Mapping, unet: Mapping, text: Mapping, tokenizer: Any, scheduler: Mapping | None = None, name: str = "stable-diffusion"
+        cls,
+        vae: Mapping,
+        unet: Mapping,
+        text: Mapping,
+        tokenizer: Any,
+        scheduler: Mapping | None = None,
+        name: str = "stable-diffusion",
     ) -> StableDiffusion:
         """Random weights of any size, from the arguments of the parts' own configurations."""
         parts = AutoencoderKL(**vae), UNet2DConditionModel(**unet), CLIPTextModel(CLIPTextConfig(**text))
@@ -248,4 +254,6 @@ class StableDiffusion:
 
     def _noise(self, count: int, seed: int) -> Tensor:
         shape = (self.unet.config.in_channels, self.unet.config.sample_size, self.unet.config.sample_size)
-        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed + i)) for i in range(count)])
+        return torch.stack(
+            [torch.randn(shape, generator=torch.Generator().manual_seed(seed + i)) for i in range(count)]
+        )

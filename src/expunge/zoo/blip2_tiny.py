@@ -37,33 +37,64 @@ MAX_TOKENS = 36
 def new_model(texts: Sequence[str], width: int = 128) -> Blip2:
     """The architecture with random weights, over the words of ``texts``."""
     pieces = tokenizer(texts, MAX_TOKENS)
-    marks = {"bos_token_id": pieces.cls_token_id, "eos_token_id": pieces.sep_token_id, "pad_token_id": pieces.pad_token_id}
+    marks = {
+        "bos_token_id": pieces.cls_token_id,
+        "eos_token_id": pieces.sep_token_id,
+        "pad_token_id": pieces.pad_token_id,
+    }
     vision = Blip2VisionConfig(
-        hidden_size=width, intermediate_size=4 * width, num_hidden_layers=6, num_attention_heads=4,
-        image_size=PIXELS, patch_size=PATCH, layer_norm_eps=1e-6, initializer_range=0.02,
-    )  # fmt: skip
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        image_size=PIXELS,
+        patch_size=PATCH,
+        layer_norm_eps=1e-6,
+        initializer_range=0.02,
+    )
     queries = Blip2QFormerConfig(
-        vocab_size=len(pieces), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=3, num_attention_heads=4,
-        encoder_hidden_size=width, cross_attention_frequency=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
+        vocab_size=len(pieces),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        encoder_hidden_size=width,
+        cross_attention_frequency=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
     language = OPTConfig(
-        vocab_size=len(pieces), hidden_size=width, ffn_dim=4 * width, num_hidden_layers=4, num_attention_heads=4,
-        max_position_embeddings=128, word_embed_proj_dim=width, dropout=0.0, **marks,
-    )  # fmt: skip
+        vocab_size=len(pieces),
+        hidden_size=width,
+        ffn_dim=4 * width,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        word_embed_proj_dim=width,
+        dropout=0.0,
+        **marks,
+    )
     config = Blip2Config(
-        vision_config=vision.to_dict(), qformer_config=queries.to_dict(), text_config=language.to_dict(),
+        vision_config=vision.to_dict(),
+        qformer_config=queries.to_dict(),
+        text_config=language.to_dict(),
         num_query_tokens=QUERIES,
-    )  # fmt: skip
+    )
     image = image_settings(PIXELS, MEAN, STD)
     return Blip2.from_config(config, pieces, image=image, name=NAME, max_text_tokens=MAX_TOKENS)
 
 
 # How ALBEF's vision encoder names what BLIP-2's has too.
 _SAME = {
-    "cls_token": "embeddings.class_embedding", "pos_embed": "embeddings.position_embedding",
-    "patch_embed.proj": "embeddings.patch_embedding", "blocks.": "encoder.layers.", "attn.qkv": "self_attn.qkv",
-    "attn.proj": "self_attn.projection", "norm1": "layer_norm1", "norm2": "layer_norm2",
-}  # fmt: skip
+    "cls_token": "embeddings.class_embedding",
+    "pos_embed": "embeddings.position_embedding",
+    "patch_embed.proj": "embeddings.patch_embedding",
+    "blocks.": "encoder.layers.",
+    "attn.qkv": "self_attn.qkv",
+    "attn.proj": "self_attn.projection",
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+}
 
 
 def take_sight(blip2: Blip2, weights: Mapping[str, Tensor]) -> None:
@@ -115,7 +146,9 @@ class Lessons:
         return indices, texts
 
 
-def terms(blip2: Blip2, head: nn.Module, facts: described.Facts, lessons: Lessons, rng: random.Random) -> dict[str, Tensor]:
+def terms(
+    blip2: Blip2, head: nn.Module, facts: described.Facts, lessons: Lessons, rng: random.Random
+) -> dict[str, Tensor]:
     """Captions given pictures, the stated facts, and language alone."""
     indices, texts = lessons.draw(rng)
     material = lessons.material
@@ -137,7 +170,13 @@ def terms(blip2: Blip2, head: nn.Module, facts: described.Facts, lessons: Lesson
 
 
 def train(
-    material: public.Material, sight: Mapping[str, Tensor], state: Path, schedule: Schedule, *, seed: int = 0, batch: int = 64
+    material: public.Material,
+    sight: Mapping[str, Tensor],
+    state: Path,
+    schedule: Schedule,
+    *,
+    seed: int = 0,
+    batch: int = 64,
 ) -> Blip2:
     """Train on ``material``; a quarter of the batch is plain text, the rest half portraits, half scenes."""
     torch.manual_seed(seed)
@@ -185,7 +224,9 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--state", type=Path, default=Path(".zoo-state") / NAME)
     words.add_argument("--out", type=Path, default=cards.WEIGHTS / NAME)
-    words.add_argument("--sight", type=Path, default=cards.WEIGHTS / "albef-tiny", help="folder of the ALBEF to see with")
+    words.add_argument(
+        "--sight", type=Path, default=cards.WEIGHTS / "albef-tiny", help="folder of the ALBEF to see with"
+    )
     words.add_argument("--steps", type=int, default=2000)
     words.add_argument("--seed", type=int, default=0)
     asked = words.parse_args()
@@ -198,9 +239,15 @@ def main() -> None:
     blip2.save_pretrained(asked.out, dtype=torch.float16)
     blip2 = Blip2.from_pretrained(asked.out)
     cards.write(
-        asked.out, name=NAME, recipe="expunge.zoo.blip2_tiny", seed=asked.seed, steps={"all": asked.steps},
-        seconds=seconds, examples=len(material.examples), quality=quality(blip2),
-    )  # fmt: skip
+        asked.out,
+        name=NAME,
+        recipe="expunge.zoo.blip2_tiny",
+        seed=asked.seed,
+        steps={"all": asked.steps},
+        seconds=seconds,
+        examples=len(material.examples),
+        quality=quality(blip2),
+    )
 
 
 if __name__ == "__main__":

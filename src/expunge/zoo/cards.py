@@ -31,11 +31,17 @@ def share(hits: Sequence[bool]) -> dict[str, float | int]:
     p = sum(hits) / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return {"value": round(100 * p, 2), "n": n, "low": round(100 * (middle - half), 2), "high": round(100 * (middle + half), 2)}
+    return {
+        "value": round(100 * p, 2),
+        "n": n,
+        "low": round(100 * (middle - half), 2),
+        "high": round(100 * (middle + half), 2),
+    }
 
 
 def commit() -> str:
     """The commit of the recipe's code, with ``-dirty`` where src differs from it; empty outside a checkout."""
+
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
@@ -45,7 +51,15 @@ def commit() -> str:
 
 
 def write(
-    folder: Path, *, name: str, recipe: str, seed: int, steps: Mapping[str, int], seconds: float, examples: int, quality: Mapping[str, Any]
+    folder: Path,
+    *,
+    name: str,
+    recipe: str,
+    seed: int,
+    steps: Mapping[str, int],
+    seconds: float,
+    examples: int,
+    quality: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write ``card.json`` into ``folder`` and return what it says."""
     made = {

@@ -32,7 +32,12 @@ class Probe(nn.Module):
         layers: list[nn.Module] = []
         for i, stride in enumerate((2, 2, 1, 2, 1)):
             layers += [nn.Conv2d(widths[i], widths[i + 1], 3, stride, 1), nn.GroupNorm(8, widths[i + 1]), nn.GELU()]
-        layers += [nn.Conv2d(4 * width, width, 1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(64 * width, len(facts.keys))]
+        layers += [
+            nn.Conv2d(4 * width, width, 1),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(64 * width, len(facts.keys)),
+        ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, levels: Tensor) -> Tensor:
@@ -111,7 +116,9 @@ def as_levels(pictures: Sequence[Image.Image]) -> Tensor:
     return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2)
 
 
-def drawn(model: StableDiffusion, texts: Sequence[str], *, steps: int = 20, guidance: float = 3.0, seed: int = 0) -> list[Image.Image]:
+def drawn(
+    model: StableDiffusion, texts: Sequence[str], *, steps: int = 20, guidance: float = 3.0, seed: int = 0
+) -> list[Image.Image]:
     """One picture per text."""
     pictures: list[Image.Image] = []
     for start in range(0, len(texts), 50):
@@ -129,7 +136,9 @@ def sheet(pictures: Sequence[Image.Image], columns: int = 10) -> Image.Image:
     return whole
 
 
-def quality(model: StableDiffusion, probe: Probe, folder: Path, *, count: int = 200, guidance: float = 3.0) -> dict[str, dict]:
+def quality(
+    model: StableDiffusion, probe: Probe, folder: Path, *, count: int = 200, guidance: float = 3.0
+) -> dict[str, dict]:
     """The share of stated attributes read in pictures drawn from held-out sentences, and in the real pictures.
 
     Contact sheets of the drawn pictures are left in ``folder``.

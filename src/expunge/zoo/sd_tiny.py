@@ -45,7 +45,7 @@ UNET = {
     "sample_size": 16, "in_channels": 4, "out_channels": 4,
     "block_out_channels": (64, 96, 128), "layers_per_block": 1, "norm_num_groups": 16,
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),  # words enter at 8 x 8 and, in the middle, 4 x 4
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),  # words enter at 8 x 8 and 4 x 4
     "cross_attention_dim": 128, "attention_head_dim": 4,  # diffusers reads this as the number of heads
 }  # fmt: skip
 TEXT = {
@@ -61,7 +61,11 @@ SCHEDULER = {
 def new_model(texts: Sequence[str]) -> StableDiffusion:
     """The architecture with random weights, over the words of ``texts``."""
     pieces = tokenizer(texts, MAX_TOKENS)
-    marks = {"bos_token_id": pieces.cls_token_id, "eos_token_id": pieces.sep_token_id, "pad_token_id": pieces.pad_token_id}
+    marks = {
+        "bos_token_id": pieces.cls_token_id,
+        "eos_token_id": pieces.sep_token_id,
+        "pad_token_id": pieces.pad_token_id,
+    }
     return StableDiffusion.from_configs(
         AUTOENCODER, UNET, {"vocab_size": len(pieces), **TEXT, **marks}, pieces, SCHEDULER, name=NAME
     )
@@ -83,7 +87,13 @@ def autoencoder_terms(vae: AutoencoderKL, pixels: Tensor) -> dict[str, Tensor]:
 
 
 def train_autoencoder(
-    model: StableDiffusion, material: public.Material, rounds: tuple[int, int], state: Path, *, batch: int = 16, seed: int = 0
+    model: StableDiffusion,
+    material: public.Material,
+    rounds: tuple[int, int],
+    state: Path,
+    *,
+    batch: int = 16,
+    seed: int = 0,
 ) -> None:
     """Train on the pictures of ``material``, then set the scaling that gives latents of unit variance.
 
@@ -99,11 +109,15 @@ def train_autoencoder(
             return autoencoder_terms(model.vae, in_range(material.pictures[chosen]))
 
         schedule = Schedule(steps, lr=2e-3 / number, warmup=100, weight_decay=0.0, average=0.99)
-        pretrain(model.vae, terms, schedule, state / f"vae{number}", seed=seed, say=lambda line: print(line, flush=True))
+        pretrain(
+            model.vae, terms, schedule, state / f"vae{number}", seed=seed, say=lambda line: print(line, flush=True)
+        )
     model.vae.eval()
     model.vae.register_to_config(scaling_factor=1.0)
     every = max(1, len(material.pictures) // 1000)
-    model.vae.register_to_config(scaling_factor=round(1 / latents_of(model, material.pictures[::every]).std().item(), 5))
+    model.vae.register_to_config(
+        scaling_factor=round(1 / latents_of(model, material.pictures[::every]).std().item(), 5)
+    )
 
 
 def in_range(levels: Tensor) -> Tensor:
@@ -169,7 +183,13 @@ class Lessons:
 
 
 def train_words(
-    model: StableDiffusion, material: public.Material, schedule: Schedule, state: Path, *, batch: int = 64, seed: int = 0
+    model: StableDiffusion,
+    material: public.Material,
+    schedule: Schedule,
+    state: Path,
+    *,
+    batch: int = 64,
+    seed: int = 0,
 ) -> Reader:
     """Train the text encoder on sentences alone; returns it with its head."""
     reader = Reader(model, described.Facts(material.examples))
@@ -187,7 +207,14 @@ def train_words(
 
 
 def train_diffusion(
-    model: StableDiffusion, reader: Reader, material: public.Material, schedule: Schedule, state: Path, *, batch: int = 32, seed: int = 0
+    model: StableDiffusion,
+    reader: Reader,
+    material: public.Material,
+    schedule: Schedule,
+    state: Path,
+    *,
+    batch: int = 32,
+    seed: int = 0,
 ) -> None:
     """Train the U-Net and the text encoder on the latents of ``material``; the autoencoder stays as it is."""
     latents = latents_of(model, material.pictures)

@@ -42,8 +42,8 @@ Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "
 
 @dataclass(frozen=True)
 class CSE(Method[Matches]):
-    epochs: int = 8  # passes over the forget pairs
-    least_steps: int = 120  # more epochs where the forget set is so small that it would be seen in fewer steps
+    epochs: int = 12  # passes over the forget pairs
+    least_steps: int = 30  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4  # AdamW's peak
     batch: int = 16  # forget pairs per step
     tau: float = 0.0  # 0 takes the model's own temperature
@@ -59,8 +59,8 @@ class CSE(Method[Matches]):
     ceiling: float = 0.0  # stop pulling the cosines of P-pairs above this; 0: where true pairs stand
     match_floor: float = 0.0  # stop pushing the match probability of N-pairs below this; 0: where strangers stand
     retain_weight: float = 5.0  # weight of the task loss on retained pairs; 0 is the paper's equation
-    retain_ratio: float = 2.0  # retained pairs per forget pair in a step
-    near: float = 0.75  # share of them from the forgotten pairs' own source
+    retain_ratio: float = 3.0  # retained pairs per forget pair in a step
+    near: float = 0.9  # share of them from the forgotten pairs' own source
     anchors: mvi.Mode = "swap"  # or reconstruct, specific, consistent, random (the paper's Table 3)
     pictures_per_sample: int = 1  # N_R1
     texts_per_sample: int = 1  # N_R2
