@@ -87,7 +87,7 @@ def test_forget_passes_on_what_was_asked(api, monkeypatch, method, capsys):
     assert named == {
         "model": "albef-tiny", "data": "people:validation", "forget": ["p1", "p2", "p3"], "method": method,
         "options": ["tau=0.1"], "seed": 7, "against": "retrain", "with_samples": True, "out": Path("x"),
-        "images": None, "allow_leakage": False, "overwrite": False,
+        "images": None, "pretrained": None, "allow_leakage": False, "overwrite": False,
     }  # fmt: skip
     captured = capsys.readouterr()
     assert captured.out == "a [table] of numbers\na verdict\n" and "working" in captured.err

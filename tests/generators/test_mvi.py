@@ -22,7 +22,7 @@ def forget():
 def trained(generators, forget):
     run = Run(seed=0)
     frozen = [{k: v.clone() for k, v in g.module.state_dict().items()} for g in generators]
-    model, parts = mvi.train(*generators, forget, run, mvi.preset("default", epochs=25, batch=3))
+    model, parts = mvi.train(*generators, forget, run, mvi.preset("default", epochs=25, least_steps=0, batch=3))
     return model, parts, run, frozen
 
 

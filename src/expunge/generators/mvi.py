@@ -72,6 +72,7 @@ class Settings:
 
     lr: float = 1e-3
     epochs: int = 20
+    least_steps: int = 240  # more epochs where the forget set is small: five people are two batches
     batch: int = 16
     latents: int = 1
     width: int = 64
@@ -84,7 +85,7 @@ class Settings:
 
 PRESETS = {
     "default": Settings(),
-    "paper": Settings(lr=2e-6, epochs=10, batch=2, latents=4, kl_per_dimension=False),
+    "paper": Settings(lr=2e-6, epochs=10, least_steps=0, batch=2, latents=4, kl_per_dimension=False),
 }
 
 
@@ -215,10 +216,11 @@ def train(
     parts = take_apart(painter, writer, examples)
     mvi = Mvi(painter, writer, parts, settings)
     optimizer = torch.optim.AdamW(mvi.parameters(), lr=settings.lr, weight_decay=0.01)
-    steps = settings.epochs * math.ceil(len(parts) / settings.batch)
+    per_epoch = math.ceil(len(parts) / settings.batch)
+    epochs = max(settings.epochs, math.ceil(settings.least_steps / per_epoch))
     step = 0
-    with run.stage("taking the samples apart (MVI)", steps):
-        for _ in range(settings.epochs):
+    with run.stage("taking the samples apart (MVI)", epochs * per_epoch):
+        for _ in range(epochs):
             for rows in torch.randperm(len(parts)).split(settings.batch):
                 terms = mvi(parts, rows)
                 optimizer.zero_grad(set_to_none=True)
