@@ -80,6 +80,22 @@ def test_same_seed_same_weights_and_order():
     assert any(not torch.equal(states[0][k], states[2][k]) for k in states[0])
 
 
+def test_two_threads_give_the_same_weights_twice():
+    """At the size of albef-tiny, where torch does share the work out."""
+    from expunge.zoo import shelf
+
+    start, states = shelf.load("albef-tiny"), []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(2):
+            trained = train_original(start, small_corpus().train[:64], Run(), Recipe(epochs=3, lr=1e-3, batch=64))
+            states.append(trained.module.state_dict())
+    finally:
+        torch.set_num_threads(1)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
 def test_splits_of_one_example_train():
     model, one = small_albef(), small_splits().forget[:1]
     train_original(model, one, Run(), Recipe(epochs=1, lr=1e-3, batch=8))

@@ -34,6 +34,7 @@ from torch.nn import functional as F
 
 from expunge.core.run import Run
 from expunge.core.types import Example
+from expunge.train.fit import repeatable
 
 Mode = Literal["swap", "reconstruct", "specific", "consistent", "random"]
 
@@ -219,7 +220,7 @@ def train(
     per_epoch = math.ceil(len(parts) / settings.batch)
     epochs = max(settings.epochs, math.ceil(settings.least_steps / per_epoch))
     step = 0
-    with run.stage("taking the samples apart (MVI)", epochs * per_epoch):
+    with run.stage("taking the samples apart (MVI)", epochs * per_epoch), repeatable():
         for _ in range(epochs):
             for rows in torch.randperm(len(parts)).split(settings.batch):
                 terms = mvi(parts, rows)

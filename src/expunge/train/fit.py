@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ def fit(
     torch.manual_seed(run.seed)
     near, far = _by_source(splits.retain)
     step = 0
-    with run.stage(what, steps):
+    with run.stage(what, steps), repeatable():
         for _ in range(schedule.epochs):
             order = list(splits.forget)
             rng.shuffle(order)
@@ -115,6 +115,20 @@ def fit(
                 run.log(what=what, step=step, **{k: round(v.item(), 5) for k, v in terms.items()})
                 run.progress.advance()
                 step += 1
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Deterministic kernels inside the block, where torch has them.
+
+    The trap: indexing's backward adds up in parallel on a CPU, so with two threads the same seed gives other weights.
+    """
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
 def quick(precision: str):
