@@ -38,7 +38,7 @@ def batch_of(expected):
     }
 
 
-def close(ours, theirs, tolerance):
+def assert_close(ours, theirs, tolerance):
     assert ours.shape == theirs.shape
     assert (ours - theirs).abs().max().item() <= tolerance
 
@@ -46,11 +46,11 @@ def close(ours, theirs, tolerance):
 def test_encoders(albef, expected):
     batch = batch_of(expected)
     images, texts = albef.encode_images(batch), albef.encode_texts(batch)
-    close(images.tokens, expected["image_embeds"], 1e-4)
+    assert_close(images.tokens, expected["image_embeds"], 1e-4)
     real = expected["attention_mask"].bool()
-    close(texts.tokens[real], expected["text_embeds"][real], 1e-4)
-    close(images.feature, expected["image_feat"], 1e-5)
-    close(texts.feature, expected["text_feat"], 1e-5)
+    assert_close(texts.tokens[real], expected["text_embeds"][real], 1e-4)
+    assert_close(images.feature, expected["image_feat"], 1e-5)
+    assert_close(texts.feature, expected["text_feat"], 1e-5)
 
 
 @pytest.mark.parametrize("prepared", [False, True])
@@ -61,11 +61,11 @@ def test_fusion_of_every_pair(albef, expected, prepared):
     i, j = i.flatten(), j.flatten()
     side = albef.prepare_images(images)[i] if prepared else type(images)(*(x[i] for x in images))
     fused = albef.fuse(side, type(texts)(*(x[j] for x in texts)))
-    close(fused.logits.view(6, 6, 2), expected["itm_logits"], 1e-4)
-    close(fused.states[:, 0].view(6, 6, -1), expected["fused_cls"], 1e-4)
+    assert_close(fused.logits.view(6, 6, 2), expected["itm_logits"], 1e-4)
+    assert_close(fused.states[:, 0].view(6, 6, -1), expected["fused_cls"], 1e-4)
     own = (i == j).nonzero()[:, 0]
     real = expected["attention_mask"].bool()
-    close(fused.states[own][real], expected["multimodal_last_hidden"][real], 1e-4)
+    assert_close(fused.states[own][real], expected["multimodal_last_hidden"][real], 1e-4)
 
 
 def test_contrastive_loss_with_queue_and_gradients(albef, expected):
@@ -80,32 +80,32 @@ def test_contrastive_loss_with_queue_and_gradients(albef, expected):
     loss = losses.contrast_with_queue(model, image_feature, text_feature, image_m, text_m, batch["groups"], 0.4).mean()
     model.enqueue(image_m, text_m, batch["groups"])
     loss.backward()
-    close(loss.detach(), expected["loss_ita_first4_alpha0.4"], 1e-4)
+    assert_close(loss.detach(), expected["loss_ita_first4_alpha0.4"], 1e-4)
     # The fixture's "after" queue, pointer and momentum weight equal the checkpoint's own, from before that forward
     # (docs/decisions/0002-golden-queue.md): what follows checks them against the published rule instead.
     released = torch.load(GOLDEN / "albef_tiny_official.pth", weights_only=True)["model"]
     assert torch.equal(expected["image_queue_after"], released["image_queue"])
-    close(model.image_queue[:, :4], image_m.T, 0.0)
+    assert_close(model.image_queue[:, :4], image_m.T, 0.0)
     assert torch.equal(model.image_queue[:, 4:], released["image_queue"][:, 4:])
     assert model.queue_ptr.tolist() == [4] and model.idx_queue[0, :5].tolist() == [0, 1, 2, 2, -100]
     moved = 0.995 * released["vision_proj_m.weight"] + 0.005 * released["vision_proj.weight"]
-    close(model.vision_proj_m.weight, moved, 1e-6)
-    close(model.vision_proj.weight.grad, expected["grad_ita_vision_proj_weight"], 1e-4)
-    close(model.visual_encoder.patch_embed.proj.bias.grad, expected["grad_ita_patch_embed_bias"], 1e-4)
+    assert_close(model.vision_proj_m.weight, moved, 1e-6)
+    assert_close(model.vision_proj.weight.grad, expected["grad_ita_vision_proj_weight"], 1e-4)
+    assert_close(model.visual_encoder.patch_embed.proj.bias.grad, expected["grad_ita_patch_embed_bias"], 1e-4)
 
 
 @pytest.mark.parametrize("block", [2, 3])
 def test_gradcam(albef, expected, block):
     cam = albef.gradcam(batch_of(expected), layer=block - 2)
-    close(cam, expected[f"gradcam_tokens_block{block}"], 1e-4)
-    close(cam.mean(1), expected[f"gradcam_block{block}"], 1e-4)
+    assert_close(cam, expected[f"gradcam_tokens_block{block}"], 1e-4)
+    assert_close(cam.mean(1), expected[f"gradcam_block{block}"], 1e-4)
 
 
 def test_positions_are_interpolated_for_larger_pictures(albef, expected):
     bigger = checkpoints.interpolate_positions(albef.module.visual_encoder.pos_embed, 80, 16)
-    close(bigger.detach(), expected["pos_embed_at_80px"], 1e-4)
+    assert_close(bigger.detach(), expected["pos_embed_at_80px"], 1e-4)
     model = checkpoints.read_official(GOLDEN / "albef_tiny_official.pth", pixels=80)
-    close(model.visual_encoder.pos_embed.detach(), expected["pos_embed_at_80px"], 1e-4)
+    assert_close(model.visual_encoder.pos_embed.detach(), expected["pos_embed_at_80px"], 1e-4)
     assert model.visual_encoder_m.pos_embed.shape == expected["pos_embed_at_80px"].shape
     assert isinstance(model.visual_encoder, VisionEncoder)
 
