@@ -15,11 +15,12 @@ from expunge.core.folder import amend, open_run, staged
 from expunge.core.options import options as read_options
 from expunge.core.options import values
 from expunge.core.record import Scores
-from expunge.core.run import Progress, Silent
+from expunge.core.run import Progress, Run, Silent
 from expunge.core.spec import Spec
 from expunge.core.types import Corpus
 from expunge.data import checking
 from expunge.demonstration import demonstrate
+from expunge.evals.assessment import Assessment
 from expunge.evals.summary import summarise
 from expunge.outcome import RunResult, make_record, unlearn
 from expunge.report import page
@@ -74,12 +75,12 @@ def forget(
     retrained scores serve again. Without ``out`` the run stays in memory. Raises DataError or ExpungeError on
     anything the caller can mend, before anything long starts. ``out="auto"`` names a folder below ``runs``.
     """
-    chosen = plugins.load_method(method) if isinstance(method, str | Path) else type(method)
-    asked = read_options(chosen, options) if isinstance(method, str | Path) else method
+    by_name = isinstance(method, str | Path)
+    chosen = plugins.load_method(method) if by_name else type(method)
+    asked = read_options(chosen, options) if by_name else method
     scenario = Scenario.read(
         model, data, forget, images, allow_leakage, seed, pretrained, progress or Silent(), data_options
     )
-    by_name = isinstance(method, str | Path)
     spec = Spec(
         model=str(model),
         data=str(data),
@@ -112,10 +113,7 @@ def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: boo
     assessment = scenario.assessment()
     assessment.add("before", before, run, look=True)
     old = {k: v.clone() for k, v in before.module.state_dict().items()}
-    if spec.against == "retrain":
-        assessment.add("oracle", scenario.oracle(run), run)
-    elif spec.against:
-        assessment.scores["oracle"] = retrained_scores(spec.against)
+    _add_oracle(assessment, scenario, spec.against, run)
     after, cost = unlearn(method, before, scenario.splits, run)
     assessment.add("after", after, run, look=True)
     record = make_record(spec, scenario, assessment, run, cost)
@@ -142,15 +140,20 @@ def evaluate(run: str | Path, against: str | None = None, progress: Progress | N
     assessment = scenario.assessment()
     assessment.add("before", scenario.original(), work)
     assessment.add("after", load_model(folder.model), work)
-    if (against or spec.against) == "retrain":
-        assessment.add("oracle", scenario.oracle(work), work)
-    elif against:
-        assessment.scores["oracle"] = retrained_scores(against)
+    _add_oracle(assessment, scenario, against or spec.against, work)
     record.scores = {stage: dict(found) for stage, found in assessment.scores.items()}
     if oracle := record.scores.get("oracle"):
         record.summary = summarise(record.scores["after"], oracle, record.scores["before"])
     amend(run, {"record.json": record.to_json(), "report.html": page.page(record, None)})
     return RunResult(record, None, Path(run))
+
+
+def _add_oracle(assessment: Assessment, scenario: Scenario, against: str | None, run: Run) -> None:
+    """What to compare with: a model retrained now, or the scores that another run recorded of one."""
+    if against == "retrain":
+        assessment.add("oracle", scenario.oracle(run), run)
+    elif against:
+        assessment.scores["oracle"] = retrained_scores(against)
 
 
 def retrained_scores(run: str) -> Scores:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from expunge.backbones.albef.model import MOMENTUM_PARTS, AlbefConfig, AlbefModel
+from expunge.backbones.albef.model import AlbefConfig, AlbefModel
 from expunge.core.errors import ExpungeError
 
 QUEUES = ("image_queue", "text_queue", "idx_queue", "queue_ptr")
@@ -125,7 +125,3 @@ def write_official(model: AlbefModel, path: Path) -> None:
     sizes = {"image_res": model.config.pixels, "embed_dim": model.config.projection, "momentum": model.config.momentum}
     with replace_file(path) as partial:
         torch.save({"model": state, "config": sizes}, partial)
-
-
-def momentum_names() -> tuple[str, ...]:
-    return (*(p + "_m" for p in MOMENTUM_PARTS), *QUEUES)
