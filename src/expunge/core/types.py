@@ -117,7 +117,8 @@ class Fused(NamedTuple):
     """Pairs after the multimodal encoder."""
 
     states: Tensor  # [B, N, d] last hidden state on the text's positions; [:, 0] is the fused CLS
-    logits: Tensor  # [B, 2] index 1 = match
+    logits: Tensor  # [B, 2] index 1 = match; [B, 0] for models that choose instead of matching
+    mask: Tensor | None = None  # [B, N] 1 where there is a text token
 
 
 Tap = Callable[["Tensor"], "Tensor"]
@@ -194,6 +195,30 @@ class Matches(Embeds, Protocol):
         ``taps`` may name: ``fused_in`` (states entering the last fusion layer), ``image_in`` (image tokens that
         the last fusion layer attends to), ``text_tokens`` (text states entering the first fusion layer),
         ``xattn_out`` (output of every cross-attention branch).
+        """
+        ...
+
+
+@runtime_checkable
+class Answers(Embeds, Protocol):
+    """Chooses among a few answers to a text about a picture: options of a question, or labels of a statement.
+
+    ``collate`` adds ``target`` [B], the index of the right choice (-1 where it is not known), and, where choices
+    differ from example to example, their token ids.
+    """
+
+    def prepare_images(self, images: Encoded) -> Any:
+        """As for ``Matches``."""
+        ...
+
+    def fuse(self, images: Encoded | Any, texts: Encoded, taps: Mapping[str, Tap] | None = None) -> Fused:
+        """Pairs through the multimodal encoder, with the sites of ``Matches.fuse``; ``logits`` has no columns."""
+        ...
+
+    def choose(self, fused: Fused, batch: Batch) -> Tensor:
+        """One score per choice, [B, C]: class logits or log-likelihoods in nats; softmax gives the chances.
+
+        Choices that an example does not have (shorter lists in a batch) score -inf.
         """
         ...
 
