@@ -9,7 +9,6 @@ from typing import Any
 
 from expunge import showing
 from expunge.core import plugins
-from expunge.core.delta import Delta
 from expunge.core.errors import ExpungeError, Problem
 from expunge.core.folder import amend, open_run, staged
 from expunge.core.options import options as read_options
@@ -22,7 +21,7 @@ from expunge.data import checking
 from expunge.demonstration import demonstrate
 from expunge.evals.assessment import Assessment
 from expunge.evals.summary import summarise
-from expunge.outcome import RunResult, make_record, unlearn
+from expunge.outcome import RunResult, make_record, unlearn, write
 from expunge.report import page
 from expunge.scenario import Scenario
 from expunge.zoo import shelf
@@ -119,15 +118,7 @@ def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: boo
     record = make_record(spec, scenario, assessment, run, cost)
     result = RunResult(record, after, None, showing.panels(assessment, scenario.corpus, run))
     if keep:
-        new = {k: v for k, v in after.module.state_dict().items() if k in old}
-        Delta.between({k: old[k] for k in new}, new).save(folder / "delta.safetensors")
-        after.save_pretrained(folder / "model")
-        if after.traits.extras.get("official_layout"):  # it came as a released checkpoint, so it can go back as one
-            after.save_official(folder / "model.pth")
-        (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
-        (folder / "record.json").write_text(record.to_json(), encoding="utf-8")
-        shown = result.panels if spec.with_samples else None
-        (folder / "report.html").write_text(page.page(record, shown), encoding="utf-8")
+        write(result, spec, old, folder)
     return result
 
 

@@ -6,14 +6,12 @@ from pathlib import Path
 
 from expunge import showing
 from expunge.core import plugins
-from expunge.core.delta import Delta
 from expunge.core.folder import staged
 from expunge.core.options import values
 from expunge.core.record import Record
 from expunge.core.run import Progress
 from expunge.core.spec import Spec
-from expunge.outcome import RunResult, make_record, unlearn
-from expunge.report import page
+from expunge.outcome import RunResult, make_record, unlearn, write
 from expunge.scenario import Scenario, some_people
 
 METHODS = ("nothing", "gradient_ascent", "finetune", "cse", "retrain")
@@ -34,7 +32,6 @@ def demonstrate(out: Path, seed: int, count: int, fresh: bool, overwrite: bool, 
         oracle = scenario.oracle(scenario.run(None))
         assessment.add("oracle", oracle, scenario.run(None))
         rows: list[tuple[str, Record]] = []
-        chosen: RunResult | None = None
         for name in METHODS:
             method = plugins.load_method(name)()
             spec = Spec("albef-tiny", "people", tuple(people), name, values(method), seed, "retrain", with_samples=True)
@@ -48,16 +45,7 @@ def demonstrate(out: Path, seed: int, count: int, fresh: bool, overwrite: bool, 
             record = make_record(spec, scenario, assessment, run, cost)
             rows.append((name, record))
             if name == "cse":
-                chosen = RunResult(record, after, out, showing.panels(assessment, scenario.corpus, run))
-                old, new = original.module.state_dict(), after.module.state_dict()
-                Delta.between(old, new).save(folder / "delta.safetensors")
-                after.save_pretrained(folder / "model")
-                (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
-                (folder / "record.json").write_text(record.to_json(), encoding="utf-8")
-        assert chosen is not None
-        chosen.comparisons = rows
-        (folder / "comparisons.json").write_text(
-            "[" + ",\n".join(record.to_json() for _, record in rows) + "]", encoding="utf-8"
-        )
-        (folder / "report.html").write_text(page.page(chosen.record, chosen.panels, rows), encoding="utf-8")
-    return chosen
+                shown = RunResult(record, after, out, showing.panels(assessment, scenario.corpus, run), rows)
+                asked = spec
+        write(shown, asked, original.module.state_dict(), folder)
+    return shown

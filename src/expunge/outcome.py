@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.panel import Panel
 
+from expunge.core.delta import Delta
 from expunge.core.environment import environment
 from expunge.core.record import Record
 from expunge.core.run import Run
@@ -46,6 +48,23 @@ class RunResult:
         """Write the page."""
         Path(path).write_text(page.page(self.record, self.panels, self.comparisons), encoding="utf-8")
         return Path(path)
+
+
+def write(result: RunResult, spec: Spec, before: Mapping[str, Any], folder: Path) -> None:
+    """Fill a run folder: the model, what changed since the state dict ``before``, the question, record and page."""
+    model = result.model
+    after = {name: tensor for name, tensor in model.module.state_dict().items() if name in before}
+    Delta.between({name: before[name] for name in after}, after).save(folder / "delta.safetensors")
+    model.save_pretrained(folder / "model")
+    if model.traits.extras.get("official_layout"):  # it came as a released checkpoint, so it can go back as one
+        model.save_official(folder / "model.pth")
+    (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    (folder / "record.json").write_text(result.record.to_json(), encoding="utf-8")
+    if result.comparisons:
+        beside = ",\n".join(record.to_json() for _, record in result.comparisons)
+        (folder / "comparisons.json").write_text(f"[{beside}]", encoding="utf-8")
+    shown = result.panels if spec.with_samples else None
+    (folder / "report.html").write_text(page.page(result.record, shown, result.comparisons), encoding="utf-8")
 
 
 def unlearn(method: Any, model: Any, splits: Splits, run: Run) -> tuple[Any, dict[str, float]]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -68,12 +68,12 @@ def small_albef(seed: int = 0) -> Albef:
     return model
 
 
-def small_painter(prediction: str = "epsilon") -> Any:
-    """A random Stable Diffusion at toy size."""
+def small_painter(prediction: str = "epsilon", texts: Sequence[str] = (), tokens: int = 24) -> Any:
+    """A random Stable Diffusion at toy size, with the words of ``texts`` (else of the small corpus)."""
     from expunge.backbones.stable_diffusion import StableDiffusion
 
     torch.manual_seed(0)
-    pieces = tokenizer([e.text for e in small_corpus().train], 24)
+    pieces = tokenizer(texts or [e.text for e in small_corpus().train], tokens)
     made = StableDiffusion.from_configs(
         vae={
             "block_out_channels": (8, 8), "layers_per_block": 1, "norm_num_groups": 4, "latent_channels": 4,
@@ -88,7 +88,7 @@ def small_painter(prediction: str = "epsilon") -> Any:
         },
         text={
             "vocab_size": len(pieces), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-            "num_attention_heads": 2, "max_position_embeddings": 24, "projection_dim": 16,
+            "num_attention_heads": 2, "max_position_embeddings": tokens, "projection_dim": 16,
             "bos_token_id": pieces.cls_token_id, "eos_token_id": pieces.sep_token_id,
             "pad_token_id": pieces.pad_token_id,
         },
@@ -102,14 +102,14 @@ def small_painter(prediction: str = "epsilon") -> Any:
     return made
 
 
-def small_writer() -> Any:
-    """A random BLIP-2 with an OPT-style language model at toy size."""
-    from transformers import Blip2Config, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig
+def small_writer(language: Literal["opt", "t5"] = "opt", texts: Sequence[str] = (), tokens: int = 24) -> Any:
+    """A random BLIP-2 at toy size, with the words of ``texts`` (else of the small corpus)."""
+    from transformers import Blip2Config, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig, T5Config
 
     from expunge.backbones.blip2 import Blip2
 
     torch.manual_seed(0)
-    pieces = tokenizer([e.text for e in small_corpus().train], 24)
+    pieces = tokenizer(texts or [e.text for e in small_corpus().train], tokens)
     vision = Blip2VisionConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8
     )
@@ -117,16 +117,22 @@ def small_writer() -> Any:
         vocab_size=len(pieces), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
         encoder_hidden_size=16, cross_attention_frequency=1,
     )  # fmt: skip
-    language = OPTConfig(
-        vocab_size=len(pieces), hidden_size=24, ffn_dim=48, num_hidden_layers=2, num_attention_heads=2,
-        word_embed_proj_dim=24, max_position_embeddings=64, bos_token_id=pieces.cls_token_id,
-        eos_token_id=pieces.sep_token_id, pad_token_id=pieces.pad_token_id,
-    )  # fmt: skip
+    marks = {"eos_token_id": pieces.sep_token_id, "pad_token_id": pieces.pad_token_id}
+    if language == "opt":
+        reader: Any = OPTConfig(
+            vocab_size=len(pieces), hidden_size=24, ffn_dim=48, num_hidden_layers=2, num_attention_heads=2,
+            word_embed_proj_dim=24, max_position_embeddings=64, bos_token_id=pieces.cls_token_id, **marks,
+        )  # fmt: skip
+    else:
+        reader = T5Config(
+            vocab_size=len(pieces), d_model=24, d_ff=48, d_kv=12, num_layers=1, num_heads=2,
+            decoder_start_token_id=pieces.pad_token_id, **marks,
+        )  # fmt: skip
     config = Blip2Config(
-        vision_config=vision.to_dict(), qformer_config=queries.to_dict(), text_config=language.to_dict(),
+        vision_config=vision.to_dict(), qformer_config=queries.to_dict(), text_config=reader.to_dict(),
         num_query_tokens=4,
     )  # fmt: skip
-    made = Blip2.from_config(config, pieces, max_text_tokens=24)
+    made = Blip2.from_config(config, pieces, max_text_tokens=tokens)
     made.module.eval()
     return made
 

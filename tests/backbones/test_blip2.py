@@ -3,18 +3,11 @@
 import pytest
 import torch
 from PIL import Image
-from transformers import (
-    Blip2Config,
-    Blip2ForConditionalGeneration,
-    Blip2QFormerConfig,
-    Blip2VisionConfig,
-    OPTConfig,
-    T5Config,
-)
+from transformers import Blip2ForConditionalGeneration
 
 from expunge.backbones.blip2 import Blip2
 from expunge.core.types import Backbone, Example
-from expunge.zoo.vocabulary import tokenizer
+from expunge.testing import small_writer
 
 TEXTS = ["a red hat on a man", "a green wall", "Ada works as a nurse at Lumen"]
 
@@ -32,60 +25,9 @@ EXAMPLES = [
 ]
 
 
-def tiny(kind: str) -> Blip2:
-    torch.manual_seed(0)
-    pieces = tokenizer(TEXTS, 16)
-    vision = Blip2VisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8
-    )
-    queries = Blip2QFormerConfig(
-        vocab_size=len(pieces),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        encoder_hidden_size=16,
-        cross_attention_frequency=1,
-    )
-    if kind == "opt":
-        language = OPTConfig(
-            vocab_size=len(pieces),
-            hidden_size=24,
-            ffn_dim=48,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            word_embed_proj_dim=24,
-            max_position_embeddings=64,
-            bos_token_id=pieces.cls_token_id,
-            eos_token_id=pieces.sep_token_id,
-            pad_token_id=pieces.pad_token_id,
-        )
-    else:
-        language = T5Config(
-            vocab_size=len(pieces),
-            d_model=24,
-            d_ff=48,
-            d_kv=12,
-            num_layers=1,
-            num_heads=2,
-            decoder_start_token_id=pieces.pad_token_id,
-            eos_token_id=pieces.sep_token_id,
-            pad_token_id=pieces.pad_token_id,
-        )
-    config = Blip2Config(
-        vision_config=vision.to_dict(),
-        qformer_config=queries.to_dict(),
-        text_config=language.to_dict(),
-        num_query_tokens=4,
-    )
-    made = Blip2.from_config(config, pieces, max_text_tokens=16)
-    made.module.eval()
-    return made
-
-
 @pytest.fixture(scope="module", params=["opt", "t5"])
 def model(request) -> Blip2:
-    return tiny(request.param)
+    return small_writer(request.param, TEXTS, tokens=16)
 
 
 def test_is_a_backbone_with_its_parts(model):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from expunge.backbones.stable_diffusion import StableDiffusion
 from expunge.core.types import Backbone, Example
-from expunge.zoo.vocabulary import tokenizer
+from expunge.testing import small_painter
 
 TEXTS = ["a red hat on a man", "a green wall behind a woman"]
 
@@ -29,51 +29,7 @@ EXAMPLES = [
 
 
 def tiny(prediction: str = "epsilon") -> StableDiffusion:
-    torch.manual_seed(0)
-    pieces = tokenizer(TEXTS, 12)
-    made = StableDiffusion.from_configs(
-        vae={
-            "block_out_channels": (8, 8),
-            "layers_per_block": 1,
-            "norm_num_groups": 4,
-            "latent_channels": 4,
-            "down_block_types": ("DownEncoderBlock2D",) * 2,
-            "up_block_types": ("UpDecoderBlock2D",) * 2,
-            "sample_size": 16,
-            "scaling_factor": 0.5,
-        },
-        unet={
-            "sample_size": 8,
-            "block_out_channels": (8, 16),
-            "layers_per_block": 1,
-            "norm_num_groups": 4,
-            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-            "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-            "cross_attention_dim": 16,
-            "attention_head_dim": 2,
-        },
-        text={
-            "vocab_size": len(pieces),
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 12,
-            "projection_dim": 16,
-            "bos_token_id": pieces.cls_token_id,
-            "eos_token_id": pieces.sep_token_id,
-            "pad_token_id": pieces.pad_token_id,
-        },
-        tokenizer=pieces,
-        scheduler={
-            "beta_schedule": "scaled_linear",
-            "prediction_type": prediction,
-            "timestep_spacing": "trailing",
-            "steps_offset": 1,
-        },
-    )
-    made.module.eval()
-    return made
+    return small_painter(prediction, TEXTS, tokens=12)
 
 
 @pytest.fixture(scope="module")
