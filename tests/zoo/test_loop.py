@@ -1,5 +1,6 @@
 """Pretraining that is stopped and goes on ends exactly where an uninterrupted one does."""
 
+import functools
 import random
 import time
 
@@ -78,12 +79,8 @@ def test_the_seconds_of_all_legs_are_counted(tmp_path):
     spent = []
     for schedule in (short, long):
         module = network()
-
-        def slowly(rng, step, inner=lesson(module)):
-            time.sleep(0.06)
-            return inner(rng, step)
-
-        pretrain(module, slowly, schedule, tmp_path / "stage", say=quiet)
+        wait = functools.partial(time.sleep, 0.06)
+        pretrain(module, lesson(module), schedule, tmp_path / "stage", say=quiet, after_step=wait)
         spent.append(seconds_spent(tmp_path))
     assert spent[0] >= 0.1 and spent[1] >= spent[0] + 0.1
     assert seconds_spent(tmp_path / "nothing") == 0
