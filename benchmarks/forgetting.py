@@ -143,8 +143,8 @@ def kept(rows: list[dict]) -> str:
     from expunge.evals.stats import mean_interval
 
     lines = [
-        "| people | method | seen, % of retrained's | told, minus retrained's | R@D_test, change | seen, retained, change "
-        "| told, retained, change |",
+        "| people | method | seen, % of retrained's | told, minus retrained's | R@D_test, change | "
+        "seen, retained, change | told, retained, change |",
         "|" + "---|" * 7,
     ]
     for size, method in dict.fromkeys((r["size"], r["method"]) for r in rows):
