@@ -42,8 +42,8 @@ Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "
 
 @dataclass(frozen=True)
 class CSE(Method[Matches]):
-    epochs: int = 12  # passes over the forget pairs
-    least_steps: int = 45  # more epochs where the forget set is so small that it would be seen in fewer steps
+    epochs: int = 18  # passes over the forget pairs
+    least_steps: int = 40  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4  # AdamW's peak
     batch: int = 16  # forget pairs per step
     tau: float = 0.0  # 0 takes the model's own temperature

@@ -9,6 +9,7 @@ Departs: lr chosen on validation people (docs/log.md).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from expunge.core.run import Run
@@ -20,10 +21,13 @@ from expunge.train.task import train_task
 @dataclass(frozen=True)
 class GradientAscent(Method[Backbone]):
     epochs: int = 1
-    lr: float = 3e-5
+    least_steps: int = 16  # more epochs where the forget set is so small that it would be seen in fewer steps
+    lr: float = 1e-4
     batch: int = 16
 
     def unlearn(self, model: Backbone, splits: Splits, run: Run) -> Backbone:
-        schedule = Schedule(self.epochs, self.lr, self.batch)
+        per_epoch = math.ceil(len(splits.forget) / self.batch)
+        epochs = max(self.epochs, math.ceil(self.least_steps / per_epoch))
+        schedule = Schedule(epochs, self.lr, self.batch)
         train_task(model, splits.forget, run, schedule, what="gradient ascent", sign=-1.0)
         return model
