@@ -11,13 +11,13 @@ Paper: Cha et al., "Learning to Unlearn" (AAAI 2024); MAS: Aljundi et al. (ECCV 
 Checked against: csm9493/L2UL 5fb777b, main_unlearn_cifar10 lines 312-356 as restated in spec/methods.md §6.3; utils.py
     adv_attack and estimate_parameter_importance read at 18bda91. Defaults there: epsilon 4 on 32-pixel pictures, step
     0.1, 100 iterations, 20 to 200 twins per picture, SGD 1e-3 with momentum, lambda 1 (argparse 10), no D_r.
-Departs: (1) retrieval: CE is the model's own ITC + ITM loss, the attack maximises log p(match) + cosine / tau of
-    another picture's text, taken from D_f, or from the held-out examples where D_f is about one picture. (2) bounded cost:
-    few twins per pair, at most ``most`` in all, 20 steps of the attack that reach as far as the source's 100 relative to
-    epsilon. (3) pixels stay in the range of the forget pictures, since the model-side normalisation is not known here.
-    (4) the importance is squared and per sample, as the paper of MAS has it; the code takes the unsquared norm of a
-    batch. Unit features have a constant norm and no gradient of it, so F is match logits and the pair's cosine / tau,
-    or the choices' scores. (5) AdamW without decay, as everywhere here; lr chosen for it. (6) the twins of a step are
+Departs: (1) retrieval: CE is the model's own ITC + ITM loss, and the attack maximises log p(match) + cosine / tau of
+    another picture's text, taken from D_f, or from the held-out examples where D_f is about one picture. (2) bounded
+    cost: few twins per pair, at most ``most`` in all, and 20 steps of the attack that reach as far, against epsilon, as
+    the source's 100. (3) pixels stay in the range of the forget pictures: how a model normalises is not known here.
+    (4) the importance is squared and per sample, as MAS has it; the code takes the plain norm, averaged over a batch.
+    Unit features have a constant norm and no gradient of it, so F is the match logits and the pair's cosine / tau, or
+    the choices' scores. (5) AdamW without decay, as everywhere here; lr chosen for it. (6) the twins of a step are
     those of its own forget pairs, not another loader's. (7) the code passes a count of samples where the number of
     classes is expected: not copied.
 """
