@@ -1,8 +1,7 @@
 """The toy world cut for the comparisons' tests, for models that match and for models that choose."""
 
-from toy import Toy, ToyAnswers, labelled, people, scenes
-
 from expunge.core.types import Splits
+from toy import Toy, ToyAnswers, labelled, people, scenes
 
 SPLITS = Splits(labelled(people("f", 3)), labelled(people("r", 4) + scenes("s", 4)), labelled(scenes("h", 3)))
 KINDS = (Toy, ToyAnswers)

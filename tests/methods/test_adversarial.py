@@ -5,14 +5,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy import Toy, ToyAnswers, labelled, people
-from toy_splits import KINDS, SPLITS, fresh
 
 from expunge.core.run import Run
 from expunge.core.types import Splits
 from expunge.methods.training.adversarial import (
-    Adversarial, Duel, _score_of, attack, false_choices, importance, output, right_loss,
+    Adversarial,
+    Duel,
+    _score_of,
+    attack,
+    false_choices,
+    importance,
+    output,
+    right_loss,
 )  # fmt: skip
+from toy import Toy, ToyAnswers, labelled, people
+from toy_splits import KINDS, SPLITS, fresh
 
 OPTIONS = Adversarial(epochs=2, least_steps=0, batch=4, twins=1, iterations=8, lr=1e-2, stop_at=-1.0)
 BROAD = (torch.tensor(-9.0), torch.tensor(9.0))

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy import Toy, ToyAnswers
-from toy_splits import KINDS, SPLITS, fresh, gradients, largest
 
 from expunge.core.run import Run
 from expunge.methods.training.bad_teacher import BadTeacher, Lesson, draw_anew
 from expunge.testing import small_albef
 from expunge.train.reference import reference
+from toy import Toy, ToyAnswers
+from toy_splits import KINDS, SPLITS, fresh, gradients, largest
 
 MIXED = (*SPLITS.forget[:6], *SPLITS.retain[:6])
 

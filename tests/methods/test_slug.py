@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toy import Toy, ToyAnswers
-from toy_splits import KINDS, SPLITS, fresh
 
 from expunge.core.run import Run
 from expunge.core.types import Splits
 from expunge.methods.editing.slug import SLUG, Judge, Layer, Trial, gradients, measured, pareto, weight_matrices
 from expunge.testing import small_albef
+from toy import Toy, ToyAnswers
+from toy_splits import KINDS, SPLITS, fresh
 
 OPTIONS = SLUG(trials=5, judged=12, candidates=2)
 

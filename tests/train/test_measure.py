@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy import Toy, ToyAnswers, labelled, people, scene, scenes
 
 from expunge.core.types import Fused
 from expunge.train.measure import share_right
+from toy import Toy, ToyAnswers, labelled, people, scene, scenes
 
 
 class Knows(Toy):

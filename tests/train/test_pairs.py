@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toy import people, person, scenes
 
 from expunge.train.pairs import hard_negatives, owner, strangers, with_strange_texts
+from toy import people, person, scenes
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=40), st.integers(0, 99))

@@ -24,6 +24,8 @@ def share_right(
     owners, drawn from ``asked`` and ``pool`` among those that are not known to be true of the picture; guessing gives
     1 / (1 + rivals).
     """
+    if not asked:
+        return 0.0
     before = model.module.training
     model.module.eval()
     try:
