@@ -10,11 +10,15 @@ population that defaults are chosen on; the table in the README is made on the o
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import time
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SHOWN = (
     "mi", "mi_auc", "r_forget", "r_forget_shared", "r_forget_private", "r_test", "r_retain_shared", "r_retain_private",
@@ -39,67 +43,92 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     asked = arguments()
     if not asked.table:
-        work(asked)
+        cells = [Cell(m, tuple(asked.option), asked.label or m) for m in asked.methods]
+        Measurements(asked.variant, asked.out, asked.no_oracle).work(cells, asked.sizes, asked.seeds)
     rows = read(asked.out)
     print(table(rows))
     print(kept(rows))
 
 
 def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The finished cells. A last line without an end was being written when its run was killed: it does not count."""
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def work(asked: argparse.Namespace) -> None:
-    from expunge.core import plugins
-    from expunge.core.environment import environment
-    from expunge.core.options import options, values
-    from expunge.evals.summary import summarise
-    from expunge.outcome import unlearn
-    from expunge.scenario import Scenario, some_people
+@dataclass(frozen=True)
+class Cell:
+    """One row of the table: a method with options as ``field=value``, and what it is called."""
 
-    data = "people" if asked.variant == "test" else "people:validation"
-    corpus = plugins.load_data(data)
-    told = environment()
-    for size in asked.sizes:
-        for seed in asked.seeds:
-            done = {(r["method"], r["size"], r["seed"]) for r in read(asked.out) if r["variant"] == asked.variant}
-            todo = [m for m in asked.methods if (asked.label or m, size, seed) not in done]
-            if not todo:
-                continue
-            people = some_people(corpus, size, seed)
-            scenario = Scenario.read("albef-tiny", data, people, None, False, seed, None, Silent())
-            assessment = scenario.assessment()
-            original = scenario.original()
-            before = assessment.add("before", original, scenario.run(None))
-            oracle = (
-                {}
-                if asked.no_oracle
-                else assessment.add("oracle", scenario.oracle(scenario.run(None)), scenario.run(None))
-            )
-            for name in todo:
-                start, run = time.monotonic(), scenario.run(None)
-                method = options(plugins.load_method(name), asked.option)
-                if name == "retrain":
-                    after, cost = dict(oracle), {}
-                elif name == "nothing":
-                    after, cost = dict(before), {}
-                else:
-                    model, cost = unlearn(method, original.clone(), scenario.splits, run)
-                    after = dict(assessment.add("after", model, run))
-                line = {
-                    "method": asked.label or name, "size": size, "seed": seed, "variant": asked.variant,
+    method: str
+    options: tuple[str, ...] = ()
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """A file of finished cells and what is needed to add to it."""
+
+    variant: str
+    out: Path
+    no_oracle: bool = False
+
+    def work(self, cells: Sequence[Cell], sizes: Sequence[int], seeds: Sequence[int]) -> None:
+        """Every cell for every size and seed that the file does not have yet."""
+        from expunge.core import plugins
+        from expunge.scenario import Scenario, some_people
+
+        data = "people" if self.variant == "test" else "people:validation"
+        corpus = plugins.load_data(data)
+        for size, seed in itertools.product(sizes, seeds):
+            done = {(r["method"], r["size"], r["seed"]) for r in read(self.out) if r["variant"] == self.variant}
+            if todo := [c for c in cells if (c.label, size, seed) not in done]:
+                people = some_people(corpus, size, seed)
+                scenario = Scenario.read("albef-tiny", data, people, None, False, seed, None, Silent())
+                self._scenario(scenario, todo, {"size": size, "seed": seed, "variant": self.variant})
+
+    def _scenario(self, scenario: Any, cells: Sequence[Cell], where: dict[str, Any]) -> None:
+        """All cells that share an original, a retrained model and their scores."""
+        from expunge.core import plugins
+        from expunge.core.environment import environment
+        from expunge.core.options import options, values
+        from expunge.evals.summary import summarise
+        from expunge.outcome import unlearn
+
+        told, assessment, original = environment(), scenario.assessment(), scenario.original()
+        before, oracle = assessment.add("before", original, scenario.run(None)), {}
+        if not self.no_oracle:
+            oracle = assessment.add("oracle", scenario.oracle(scenario.run(None)), scenario.run(None))
+        for cell in cells:
+            start, run = time.monotonic(), scenario.run(None)
+            method = options(plugins.load_method(cell.method), cell.options)
+            if cell.method == "retrain":
+                after, cost = dict(oracle), {}
+            elif cell.method == "nothing":
+                after, cost = dict(before), {}
+            else:
+                model, cost = unlearn(method, original.clone(), scenario.splits, run)
+                after = dict(assessment.add("after", model, run))
+            self._write(
+                {"method": cell.label} | where | {
                     "options": values(method), "scores": {k: vars(s) for k, s in after.items()},
                     "before": {k: s.value for k, s in before.items()},
                     "oracle": {k: s.value for k, s in oracle.items()},
                     "summary": summarise(after, oracle, before) if oracle else {}, "cost": cost, "facts": run.facts,
                     "commit": told["commit"], "dirty": told["dirty"], "hardware": told["hardware"],
-                }  # fmt: skip
-                asked.out.parent.mkdir(parents=True, exist_ok=True)
-                with open(asked.out, "a") as file:
-                    file.write(json.dumps(line, default=str) + "\n")
-                    os.fsync(file.fileno())
-                shown = " ".join(f"{k}={after[k].value:.1f}" for k in SHOWN if k in after)
-                print(f"{line['method']} size={size} seed={seed} {shown} {time.monotonic() - start:.0f}s", flush=True)
+                }
+            )  # fmt: skip
+            shown = " ".join(f"{k}={after[k].value:.1f}" for k in SHOWN if k in after)
+            here = f"{cell.label} size={where['size']} seed={where['seed']}"
+            print(f"{here} {shown} {time.monotonic() - start:.0f}s", flush=True)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.out, "a+b") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(json.dumps(line, default=str).encode() + b"\n")
+            os.fsync(file.fileno())
 
 
 class Silent:

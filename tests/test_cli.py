@@ -184,7 +184,7 @@ def test_list_and_show_speak_of_what_there_is(monkeypatch, capsys, method):
     assert run(monkeypatch, "show", "people") == 0
     assert "licence: Portraits: Avataaars by Pablo Stanley" in capsys.readouterr().out
     assert run(monkeypatch, "show", "albef") == 0
-    assert "has: Backbone, Embeds, Matches" in capsys.readouterr().out
+    assert "has: Backbone, Embeds, Fuses, Matches" in capsys.readouterr().out
     assert run(monkeypatch, "show", method) == 0
     assert "My own way." in (said := capsys.readouterr().out) and "tau  float  = 0.05  temperature" in said
     assert run(monkeypatch, "show", "peple") == 2

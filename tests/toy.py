@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -143,3 +143,41 @@ def people(prefix: str, count: int) -> tuple[Example, ...]:
 
 def scenes(prefix: str, count: int) -> tuple[Example, ...]:
     return tuple(e for i in range(count) for e in scene(f"{prefix}{i}"))
+
+
+class ToyAnswers(Toy):
+    """The same net choosing among three labels, or the first ``choices`` of them; ``label`` names the right one."""
+
+    traits = Traits("toy-answers", 8, 12, WIDTH)
+    LABELS = ("yes", "no", "maybe")
+
+    def __init__(self, seed: int = 0):
+        super().__init__(seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + 1)
+            self.module.head = nn.Linear(WIDTH, len(self.LABELS))
+
+    def collate(self, examples):
+        target = [self.LABELS.index(e.label) if e.label in self.LABELS else -1 for e in examples]
+        offered = torch.tensor([len(e.choices) or 3 for e in examples])
+        return super().collate(examples) | {"target": torch.tensor(target), "offered": offered}
+
+    def fuse(self, images, texts, taps=None):
+        states = super().fuse(images, texts, taps).states
+        return Fused(states, states.new_empty(len(states), 0))
+
+    def choose(self, fused, batch):
+        scores = self.module.head(fused.states[:, 0])
+        return scores.masked_fill(torch.arange(3) >= batch["offered"][:, None], float("-inf"))
+
+    def loss(self, batch):
+        scores = self.choose(self.fuse(self.encode_images(batch), self.encode_texts(batch)), batch)
+        return nn.functional.cross_entropy(scores, batch["target"].clamp(min=0), reduction="none")
+
+
+def labelled(examples):
+    """Examples with a label each, yes or no; every third offers these two only, the others all three."""
+    labels = ToyAnswers.LABELS
+    return tuple(
+        replace(e, label=labels[i % 2], choices=labels[:2] if i % 3 == 0 else labels) for i, e in enumerate(examples)
+    )

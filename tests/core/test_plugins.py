@@ -10,7 +10,7 @@ import pytest
 
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError, UnknownName
-from expunge.core.types import Backbone, Embeds, Matches
+from expunge.core.types import Answers, Backbone, Embeds, Matches
 
 METHOD = '''
 """A module's line."""
@@ -124,6 +124,16 @@ def test_the_source_and_isinstance_agree():
     namespace: dict = {}
     exec(_backbone(sorted(plugins.protocol_members(Embeds))), namespace)
     assert plugins.provides(namespace["Model"]()) == {"Backbone", "Embeds"}
+
+
+def test_a_model_that_chooses_does_not_match(tmp_path):
+    """Both kinds have ``fuse``; the logits of one of them are empty."""
+    choosing = _backbone(sorted(plugins.protocol_members(Answers)))
+    namespace: dict = {}
+    exec(choosing, namespace)
+    write(tmp_path / "backbones/choosing.py", choosing)
+    (entry,) = plugins.entries("backbones", tmp_path)
+    assert plugins.provides(namespace["Model"]()) == entry.provides == {"Backbone", "Embeds", "Fuses", "Answers"}
 
 
 def test_a_method_that_the_model_cannot_serve_is_refused(tmp_path):

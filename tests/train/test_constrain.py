@@ -1,6 +1,6 @@
 import torch
 
-from expunge.train.constrain import flat_norm, frozen, scale_gradient, stop_above, stop_below
+from expunge.train.constrain import frozen, scale_gradient, stop_above, stop_below
 
 
 def test_scaling_a_gradient_leaves_the_value():
@@ -26,7 +26,3 @@ def test_frozen_parameters_are_asked_again_afterwards():
     with frozen([one, other]):
         assert not one.requires_grad and not other.requires_grad
     assert one.requires_grad and not other.requires_grad
-
-
-def test_norm_over_several_tensors():
-    assert flat_norm([torch.tensor([3.0]), torch.tensor([[4.0]])]).item() == 5.0

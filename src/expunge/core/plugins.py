@@ -15,7 +15,7 @@ import inspect
 import json
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -159,7 +159,7 @@ def _backbones(root: Path) -> Iterator[Entry]:
 
 
 def _provided(classes: list[ast.ClassDef]) -> frozenset[str]:
-    """Capabilities whose every member some class has: what ``isinstance`` will say, read from the source."""
+    """Capabilities whose every member some class has: what ``provides`` will say, read from the source."""
     by_name = {node.name: node for node in classes}
 
     def members(node: ast.ClassDef, seen: frozenset[str] = frozenset()) -> set[str]:
@@ -176,10 +176,17 @@ def _provided(classes: list[ast.ClassDef]) -> frozenset[str]:
                 names |= members(by_name[parent], seen | {node.name})
         return names
 
-    def has(capability: type, node: ast.ClassDef) -> bool:
-        return protocol_members(capability) <= members(node)
+    def has(node: ast.ClassDef) -> frozenset[str]:
+        found = members(node)
+        return _one_kind(name for name, p in CAPABILITIES.items() if protocol_members(p) <= found)
 
-    return frozenset(name for name, p in CAPABILITIES.items() if any(has(p, node) for node in classes))
+    return frozenset().union(*map(has, classes))
+
+
+def _one_kind(found: Iterable[str]) -> frozenset[str]:
+    """Without Matches where there is Answers: both fuse, and members do not tell that the logits are empty."""
+    found = frozenset(found)
+    return found - {"Matches"} if "Answers" in found else found
 
 
 def protocol_members(protocol: type) -> set[str]:
@@ -365,7 +372,7 @@ def needs(method_class: type) -> type:
 
 def provides(backbone: Any) -> frozenset[str]:
     """The capabilities a loaded model has."""
-    return frozenset(name for name, protocol in CAPABILITIES.items() if isinstance(backbone, protocol))
+    return _one_kind(name for name, protocol in CAPABILITIES.items() if isinstance(backbone, protocol))
 
 
 def check_capability(method_class: type, provided: frozenset[str], model: str) -> None:

@@ -49,7 +49,7 @@ class Record:
     requested: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     rejected: list[dict[str, str]] = field(default_factory=list)  # {"id", "reason"}
-    generator: dict[str, float] = field(default_factory=dict)  # how close R is to X, private leak rate, ...
+    generator: dict[str, Any] = field(default_factory=dict)  # how close R is to X, private leak rate, ...
     environment: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

@@ -41,7 +41,8 @@ class Run:
     ``lend`` gives models by name: a zoo name, or "pretrained" for the model that the original was trained from.
     ``seed`` drives every random choice. ``log`` appends one line of named numbers to ``log.jsonl``. ``folder`` is
     the staging folder, or None for a run in memory. ``seconds`` collects named durations. ``facts`` collects named
-    numbers for the record's ``generator`` part; ``keep`` holds what panels want to show (anchors), in memory only.
+    numbers, or words, for the record's ``generator`` part; ``keep`` holds what panels want to show (anchors), in
+    memory only.
     """
 
     seed: int = 0
@@ -50,7 +51,7 @@ class Run:
     lend: Callable[[str], Any] | None = None
     terms: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    facts: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
     keep: dict[str, Any] = field(default_factory=dict)
 
     def log(self, **numbers: Any) -> None:

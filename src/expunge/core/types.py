@@ -122,7 +122,7 @@ class Fused(NamedTuple):
 
 
 Tap = Callable[["Tensor"], "Tensor"]
-"""A function applied to a hidden tensor inside ``fuse``; see ``Matches.fuse`` for the sites."""
+"""A function applied to a hidden tensor inside ``fuse``; see ``Fuses.fuse`` for the sites."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +182,8 @@ class Embeds(Backbone, Protocol):
 
 
 @runtime_checkable
-class Matches(Embeds, Protocol):
-    """Scores image-text pairs with a fused encoder."""
+class Fuses(Embeds, Protocol):
+    """Sends image-text pairs through a multimodal encoder: what models that match and models that choose share."""
 
     def prepare_images(self, images: Encoded) -> Any:
         """What the fused encoder needs of the images, computed once per image; index it with ``prepared[i]``."""
@@ -200,20 +200,17 @@ class Matches(Embeds, Protocol):
 
 
 @runtime_checkable
-class Answers(Embeds, Protocol):
+class Matches(Fuses, Protocol):
+    """Scores image-text pairs: ``fuse`` gives two ``logits``. A model that ``Answers`` has none, so it is not one."""
+
+
+@runtime_checkable
+class Answers(Fuses, Protocol):
     """Chooses among a few answers to a text about a picture: options of a question, or labels of a statement.
 
     ``collate`` adds ``target`` [B], the index of the right choice (-1 where it is not known), and, where choices
-    differ from example to example, their token ids.
+    differ from example to example, their token ids. The ``logits`` of ``fuse`` have no columns.
     """
-
-    def prepare_images(self, images: Encoded) -> Any:
-        """As for ``Matches``."""
-        ...
-
-    def fuse(self, images: Encoded | Any, texts: Encoded, taps: Mapping[str, Tap] | None = None) -> Fused:
-        """Pairs through the multimodal encoder, with the sites of ``Matches.fuse``; ``logits`` has no columns."""
-        ...
 
     def choose(self, fused: Fused, batch: Batch) -> Tensor:
         """One score per choice, [B, C]: class logits or log-likelihoods in nats; softmax gives the chances.

@@ -277,10 +277,14 @@ def _made(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
     blocks = [
         ("What was asked", asked),
         ("Time and memory", cost),
-        ("The stand-ins", [(_spaced(k), number(v, 3)) for k, v in sorted(record.generator.items())]),
+        ("What the method noted", [(_spaced(k), _noted(v)) for k, v in sorted(record.generator.items())]),
         ("Program and machine", list(_flat(record.environment))),
     ]
     return [(title, rows) for title, rows in blocks if rows]
+
+
+def _noted(value: Any) -> str:
+    return value if isinstance(value, str) else number(value, 3)
 
 
 # ------------------------------------------------------------------------------------------ reading what others wrote

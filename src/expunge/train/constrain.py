@@ -51,8 +51,3 @@ def frozen(parameters) -> Any:
                 p.requires_grad_(asked)
 
     return block()
-
-
-def flat_norm(tensors) -> Tensor:
-    """Euclidean norm over all elements of several tensors."""
-    return torch.stack([t.detach().float().norm() for t in tensors]).norm()

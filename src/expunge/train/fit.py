@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class Schedule:
 
     ``retain_ratio`` retain examples accompany each forget example (0 gives none): the access rate to D_r.
     ``near`` is the share of them drawn from the forget batch's own source. ``precision`` is "fp32" or "bf16".
+    ``least_steps`` adds epochs where the forget set is so small that it would be seen in fewer steps.
     """
 
     epochs: int
@@ -44,6 +45,11 @@ class Schedule:
     floor: float = 0.1
     clip: float = 1.0
     precision: str = "fp32"
+    least_steps: int = 0
+
+
+class Enough(Exception):
+    """A loss raises it when there is nothing left to do; ``fit`` then ends as after its last step."""
 
 
 class Objective(nn.Module):
@@ -77,7 +83,9 @@ def fit(
     from accelerate import Accelerator
 
     trained = [p for p in (params if params is not None else model.module.parameters()) if p.requires_grad]
-    steps = schedule.epochs * math.ceil(len(splits.forget) / schedule.batch)
+    per_epoch = math.ceil(len(splits.forget) / schedule.batch)
+    epochs = max(schedule.epochs, math.ceil(schedule.least_steps / max(1, per_epoch)))
+    steps = epochs * per_epoch
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": schedule.weight_decay},
@@ -91,8 +99,8 @@ def fit(
     torch.manual_seed(run.seed)
     near, far = _by_source(splits.retain)
     step = 0
-    with run.stage(what, steps), repeatable():
-        for _ in range(schedule.epochs):
+    with run.stage(what, steps), repeatable(), suppress(Enough):
+        for _ in range(epochs):
             order = list(splits.forget)
             rng.shuffle(order)
             for start in range(0, len(order), schedule.batch):

@@ -72,15 +72,8 @@ class CSE(Method[Matches]):
     def unlearn(self, model: Matches, splits: Splits, run: Run) -> Matches:
         anchors = self.make_anchors(splits, run)
         editor = Editor(self, model, splits, anchors, run.seed)
-        per_epoch = math.ceil(len(splits.forget) / self.batch)
-        schedule = Schedule(
-            max(self.epochs, math.ceil(self.least_steps / per_epoch)),
-            self.lr,
-            self.batch,
-            self.retain_ratio if self.retain_weight else 0.0,
-            self.near,
-            clip=1.0,
-        )
+        ratio = self.retain_ratio if self.retain_weight else 0.0
+        schedule = Schedule(self.epochs, self.lr, self.batch, ratio, self.near, least_steps=self.least_steps)
         parts = model.parts()
         # "p from the pretrained classifier": head and temperature stay as they are.
         with run.timed("cse"), frozen([*parts["head"].parameters(), model.temperature]):

@@ -9,7 +9,6 @@ Departs: lr chosen on validation people (docs/log.md).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from expunge.core.run import Run
@@ -26,8 +25,6 @@ class GradientAscent(Method[Backbone]):
     batch: int = 16
 
     def unlearn(self, model: Backbone, splits: Splits, run: Run) -> Backbone:
-        per_epoch = math.ceil(len(splits.forget) / self.batch)
-        epochs = max(self.epochs, math.ceil(self.least_steps / per_epoch))
-        schedule = Schedule(epochs, self.lr, self.batch)
+        schedule = Schedule(self.epochs, self.lr, self.batch, least_steps=self.least_steps)
         train_task(model, splits.forget, run, schedule, what="gradient ascent", sign=-1.0)
         return model
