@@ -110,19 +110,22 @@ def _encode(model: Embeds, found: dict[str, Example], order: Sequence[str], enco
 
     place = {name: i for i, name in enumerate(order)}
     back = torch.tensor([place[name] for name in sorted(order)], device=chunks[0].feature.device)
+    ids = [padded(c.ids) for c in chunks if c.ids is not None]
     return Encoded(
-        torch.cat([c.feature for c in chunks])[back],
-        torch.cat([padded(c.tokens) for c in chunks])[back],
-        torch.cat([padded(c.mask) for c in chunks])[back],
-    )
+        torch.cat([c.feature for c in chunks]),
+        torch.cat([padded(c.tokens) for c in chunks]),
+        torch.cat([padded(c.mask) for c in chunks]),
+        torch.cat(ids) if ids else None,
+    ).take(back)
 
 
 def take(encoded: Encoded, rows: Tensor | slice) -> Encoded:
     """Some rows, cut to the longest of them."""
-    mask = encoded.mask[rows]
+    some = encoded.take(rows)
     # The last column that anyone uses, not the sum: a mask may have holes.
-    used = int(torch.nonzero(mask.any(0)).max()) + 1
-    return Encoded(encoded.feature[rows], encoded.tokens[rows][:, :used], mask[:, :used])
+    used = int(torch.nonzero(some.mask.any(0)).max()) + 1
+    ids = None if some.ids is None else some.ids[:, :used]
+    return Encoded(some.feature, some.tokens[:, :used], some.mask[:, :used], ids)
 
 
 @dataclass(frozen=True)
