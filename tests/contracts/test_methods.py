@@ -3,7 +3,7 @@
 import pytest
 
 from expunge.core import plugins
-from expunge.testing import check_method
+from expunge.testing import check_method, small_albef, small_blip
 
 METHODS = [entry.name for entry in plugins.entries("methods")]
 QUICK = {"retrain": ("epochs=1",), "finetune": ("batch=32",), "cse": ("epochs=1", "least_steps=1", "batch=8")}
@@ -14,9 +14,10 @@ def test_the_battery_sees_all_of_them():
     assert len(METHODS) == len(set(METHODS)) >= 5
 
 
+@pytest.mark.parametrize("build", [small_albef, small_blip])
 @pytest.mark.parametrize("name", METHODS)
-def test_contract(name):
-    checked = check_method(name, QUICK.get(name, ()))
+def test_contract(name, build):
+    checked = check_method(name, QUICK.get(name, ()), build)
     assert len(checked) >= 9
 
 
