@@ -115,7 +115,8 @@ class Encoded(NamedTuple):
 
     def take(self, rows: Any) -> Encoded:
         """These rows of the batch: an index tensor, a mask or a slice."""
-        return Encoded(*(part if part is None else part[rows] for part in self))
+        ids = None if self.ids is None else self.ids[rows]
+        return Encoded(self.feature[rows], self.tokens[rows], self.mask[rows], ids)
 
 
 class Fused(NamedTuple):

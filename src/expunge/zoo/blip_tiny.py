@@ -31,7 +31,7 @@ from expunge.zoo.vocabulary import marked_tokenizer
 NAME = "blip-tiny"
 SEED = 0
 BATCH = 64
-STEPS = 3_000
+STEPS = 3_500
 MAX_TOKENS = 32
 SIZES: dict[str, Any] = dict(  # noqa: C408
     pixels=60, patch=10, vision_width=128, vision_layers=6, vision_heads=4, text_width=128, text_layers=4,
