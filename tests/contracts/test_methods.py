@@ -5,7 +5,15 @@ import pytest
 from expunge.core import plugins
 from expunge.core.options import options as read_options
 from expunge.core.run import Run
-from expunge.testing import acquainted_albef, acquainted_splits, check_method, lend, unacquainted_albef
+from expunge.testing import (
+    acquainted_albef,
+    acquainted_splits,
+    check_method,
+    lend,
+    small_albef,
+    small_blip,
+    unacquainted_albef,
+)
 from expunge.train.measure import share_right
 
 METHODS = [entry.name for entry in plugins.entries("methods")]
@@ -74,9 +82,10 @@ def test_what_is_forgotten_is_lost_and_more_than_what_is_kept(name, known_before
         assert abs(lost) < 0.1 and abs(spent) < 0.1
 
 
+@pytest.mark.parametrize("build", [small_albef, small_blip])
 @pytest.mark.parametrize("name", METHODS)
-def test_contract(name):
-    checked = check_method(name, QUICK.get(name, ()))
+def test_contract(name, build):
+    checked = check_method(name, QUICK.get(name, ()), build)
     assert len(checked) >= 9
 
 

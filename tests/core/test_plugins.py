@@ -204,7 +204,8 @@ def test_every_file_of_ours_is_found():
     for entry in [e for kind in plugins.KINDS for e in plugins.entries(kind)]:
         assert entry.line or entry.kind == "models", f"{entry.path} has no first docstring line"
     assert {"people", "scenes", "jsonl"} <= {e.name for e in plugins.entries("data")}
-    assert "albef" in {e.name for e in plugins.entries("backbones")}
+    found = {e.name: e.provides for e in plugins.entries("backbones")}
+    assert "Matches" in found["albef"] and {"Matches", "Answers"} <= found["blip"]
 
 
 def test_methods_of_ours_load_and_declare_what_their_source_says():

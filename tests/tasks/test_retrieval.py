@@ -17,6 +17,7 @@ from expunge.tasks.gallery import Gallery, digest
 from expunge.tasks.predictions import Predictions, shortlist
 from expunge.tasks.recall import expected_hits, recall
 from expunge.tasks.retrieval import predict
+from expunge.testing import small_blip, small_corpus
 
 
 def world() -> tuple[Example, ...]:
@@ -152,6 +153,26 @@ def test_prepared_equals_plain_loop(k_test):
     assert (fast.itm - slow.itm)[scored].abs().max() <= 1e-5
     for gallery in galleries:
         assert recall(fast, gallery).table() == pytest.approx(recall(slow, gallery).table())
+
+
+def test_shortcuts_are_equal_where_the_fused_encoder_reads_the_text_anew():
+    """BLIP fuses from token ids, so these must travel with the encodings through sorting, padding and cutting."""
+    corpus = small_corpus()
+    gallery = Gallery("all", corpus.test)
+    fast, slow = (predict(small_blip(), [gallery], k_test=4, batch=7, pair_batch=5, naive=n) for n in (False, True))
+    scored = ~fast.itm.isneginf()
+    assert torch.equal(scored, ~slow.itm.isneginf()) and scored.sum() > 50
+    assert (fast.itm - slow.itm)[scored].abs().max() <= 1e-5
+    assert fast.itm[scored].std() > 0
+    blip, pair = small_blip(), fast.itm.argmax()
+    row, column = divmod(int(pair), fast.itm.shape[1])
+    picture = next(e for e in corpus.test if digest(e.image.key) == fast.pictures[row])
+    batch = blip.collate(
+        [replace(picture, text=next(e.text for e in corpus.test if digest(e.text) == fast.texts[column]))]
+    )
+    with torch.no_grad():
+        alone = blip.fuse(blip.encode_images(batch), blip.encode_texts(batch)).logits[0, 1]
+    assert alone.item() == pytest.approx(fast.itm.max().item(), abs=1e-5)
 
 
 def test_one_forward_gives_what_every_gallery_alone_gives():

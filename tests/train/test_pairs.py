@@ -2,14 +2,15 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.train.pairs import hard_negatives, owner, strangers, with_strange_texts
-from toy import people, person, scenes
+from expunge.train.pairs import joined, owner, strangers, with_strange_texts
+from toy import Toy, people, person, scenes
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=40), st.integers(0, 99))
@@ -47,11 +48,12 @@ def test_one_picture_borrows_texts_and_without_any_keeps_its_own():
         with_strange_texts(alone[:1], alone[1:], random.Random(0))
 
 
-def test_hard_negatives_are_others_and_prefer_what_is_alike():
-    similarity = torch.tensor([[9.0, 8.0, -9.0], [0.0, 9.0, 9.0], [0.0, 0.0, 9.0]])
-    owners = torch.tensor([0, 1, 0])
-    torch.manual_seed(0)
-    drawn = [hard_negatives(similarity, owners).tolist() for _ in range(50)]
-    assert {row[0] for row in drawn} == {1} and {row[2] for row in drawn} == {1}
-    assert {row[1] for row in drawn} <= {0, 2} and Counter(row[1] for row in drawn)[2] > 45
-    assert hard_negatives(similarity, torch.zeros(3, dtype=torch.long)).tolist() == [0, 1, 2]
+def test_batches_of_different_lengths_become_one():
+    model = Toy()
+    (e, *_) = people("f", 1)
+    short, long = (model.encode_texts(model.collate([replace(e, text=t)])) for t in ("a", "a b c"))
+    both = joined([short, long])
+    assert both.tokens.shape[:2] == both.mask.shape == (2, long.mask.shape[1]) and both.ids is None
+    assert torch.equal(both.take([1]).tokens, long.tokens) and both.mask[0].sum() == short.mask.sum()
+    ids = [c._replace(ids=c.mask * 7) for c in (short, long)]
+    assert torch.equal(joined(ids).ids, both.mask * 7)

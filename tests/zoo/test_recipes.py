@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from expunge.data import people, scenes
-from expunge.zoo import blip2_tiny, cards, described, probe, public, sd_tiny
+from expunge.zoo import blip2_tiny, blip_tiny, cards, described, probe, public, sd_tiny
 from expunge.zoo.loop import Schedule
 
 
@@ -138,6 +138,43 @@ def test_blip2_learns_from_an_albefs_sight(few, tmp_path):
     again = blip2_tiny.train(small, albef.module.state_dict(), tmp_path, schedule, batch=8)
     assert torch.equal(trained.model.query_tokens, again.model.query_tokens)
     assert len(blip2_tiny.captions(trained, small)) == 6
+
+
+def test_blip_starts_where_albef_is(few):
+    """Reading alone, its first three layers say what ALBEF's three reading layers say; the towers see the same."""
+    from expunge.zoo import albef_tiny
+
+    texts = [e.text for e in few.examples]
+    albef, blip = albef_tiny.build(texts), blip_tiny.build(texts)
+    with torch.no_grad():
+        albef.module.temp.fill_(0.3)
+    blip_tiny.take_start(blip, albef)
+    assert blip.temperature.item() == pytest.approx(0.3)
+    assert sum(p.numel() for p in blip.module.parameters()) < 3_000_000
+    albef.module.eval(), blip.module.eval()
+    blip.module.text_encoder.encoder.layer = blip.module.text_encoder.encoder.layer[:3]
+    plain = [e for e in few.examples if not set(e.text) & set(",'-/?")][:4]  # ALBEF drops what BLIP reads here
+    with torch.no_grad():
+        ours, theirs = ([m.encode_images(b), m.encode_texts(b)] for m in (blip, albef) for b in [m.collate(plain)])
+    assert len(plain) == 4
+    for one, two in zip(ours, theirs, strict=True):
+        assert torch.allclose(one.tokens, two.tokens, atol=1e-4) and torch.allclose(one.feature, two.feature, atol=1e-5)
+
+
+def test_blip_trains_and_resumes(few, tmp_path, monkeypatch):
+    from expunge.core.types import Corpus
+    from expunge.zoo import albef_tiny
+
+    monkeypatch.setattr(people, "load", lambda: Corpus("few", (), pretrain=few.examples))
+    albef = albef_tiny.build([e.text for e in few.examples])
+    schedule = Schedule(steps=2, warmup=1, average=0.9)
+    trained = blip_tiny.train(albef, tmp_path, schedule, batch=6)
+    again = blip_tiny.train(albef, tmp_path, schedule, batch=6)
+    states = trained.module.state_dict(), again.module.state_dict()
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    fresh = blip_tiny.build([e.text for e in few.examples])
+    blip_tiny.take_start(fresh, albef)
+    assert not torch.equal(fresh.module.itm_head.weight, trained.module.itm_head.weight)
 
 
 def test_sd_words_are_joined_told_or_dropped(few):

@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
+from expunge.backbones.blip import BlipAnswers
 from expunge.core.errors import ExpungeError, UnknownName
 from expunge.core.run import Run
-from expunge.testing import small_albef, small_corpus, small_painter, small_writer
+from expunge.testing import small_albef, small_blip, small_corpus, small_painter, small_writer
 from expunge.train.originals import Recipe
 from expunge.zoo import originals, shelf
 
@@ -27,10 +28,27 @@ def test_no_file_is_too_large():
 
 def test_a_folder_tells_what_is_in_it(tmp_path):
     kinds = {}
-    for name, model in (("a", small_albef()), ("b", small_painter()), ("c", small_writer())):
+    blip = small_blip()
+    made = (small_albef(), small_painter(), small_writer(), blip, BlipAnswers.from_matching(blip))
+    for name, model in zip("abcde", made, strict=True):
         model.save_pretrained(tmp_path / name)
         kinds[name] = type(shelf.load(tmp_path / name)).__name__
-    assert kinds == {"a": "Albef", "b": "StableDiffusion", "c": "Blip2"}
+    assert list(kinds.values()) == ["Albef", "StableDiffusion", "Blip2", "Blip", "BlipAnswers"]
+
+
+@pytest.mark.parametrize("build", [small_albef, small_blip])
+def test_a_released_file_tells_what_is_in_it(tmp_path, build):
+    model = build()
+    model.save_official(tmp_path / "model.pth")
+    words = sorted(model.processor.tokenizer.get_vocab().items(), key=lambda item: item[1])
+    (tmp_path / "vocab.txt").write_text("\n".join(w for w, _ in words))
+    assert type(shelf.load(tmp_path / "model.pth")) is type(model)
+
+
+def test_a_released_file_of_neither_is_refused(tmp_path):
+    torch.save({"model": {"something": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(ExpungeError, match="not an ALBEF"):
+        shelf.load(tmp_path / "other.pth")
 
 
 def test_what_is_no_model_is_refused(tmp_path):

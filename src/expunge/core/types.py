@@ -111,6 +111,12 @@ class Encoded(NamedTuple):
     feature: Tensor  # [B, D] unit norm, projected CLS
     tokens: Tensor  # [B, N, d] last hidden state of the encoder, CLS first
     mask: Tensor  # [B, N] 1 where there is a token
+    ids: Tensor | None = None  # [B, N] the token ids, for models whose fused encoder reads the text anew (BLIP)
+
+    def take(self, rows: Any) -> Encoded:
+        """These rows of the batch: an index tensor, a mask or a slice."""
+        ids = None if self.ids is None else self.ids[rows]
+        return Encoded(self.feature[rows], self.tokens[rows], self.mask[rows], ids)
 
 
 class Fused(NamedTuple):
@@ -193,8 +199,9 @@ class Fuses(Embeds, Protocol):
         """Fuse pair k = (image k, text k). ``images`` is encoded or prepared.
 
         ``taps`` may name: ``fused_in`` (states entering the last fusion layer), ``image_in`` (image tokens that
-        the last fusion layer attends to), ``text_tokens`` (text states entering the first fusion layer),
-        ``xattn_out`` (output of every cross-attention branch).
+        the last fusion layer attends to), ``text_tokens`` (text states entering the first fusion layer; where every
+        layer fuses, as in BLIP, these are the token embeddings), ``xattn_out`` (output of every cross-attention
+        branch).
         """
         ...
 

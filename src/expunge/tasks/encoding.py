@@ -15,6 +15,7 @@ from torch import Tensor
 from expunge.core.run import Run
 from expunge.core.types import Embeds, Encoded, Example, Matches, batches
 from expunge.tasks.gallery import digest
+from expunge.train.pairs import joined
 
 Precision = Literal["float32", "model"]
 
@@ -103,26 +104,18 @@ def _encode(model: Embeds, found: dict[str, Example], order: Sequence[str], enco
     for names in batches(list(order), batch):
         chunks.append(encoder(model.collate([found[name] for name in names])))
         run.progress.advance(len(names))
-    longest = max(c.tokens.shape[1] for c in chunks)
-
-    def padded(x: Tensor) -> Tensor:
-        return torch.nn.functional.pad(x, (0,) * (2 * x.dim() - 3) + (longest - x.shape[1],))
-
     place = {name: i for i, name in enumerate(order)}
     back = torch.tensor([place[name] for name in sorted(order)], device=chunks[0].feature.device)
-    return Encoded(
-        torch.cat([c.feature for c in chunks])[back],
-        torch.cat([padded(c.tokens) for c in chunks])[back],
-        torch.cat([padded(c.mask) for c in chunks])[back],
-    )
+    return joined(chunks).take(back)
 
 
 def take(encoded: Encoded, rows: Tensor | slice) -> Encoded:
     """Some rows, cut to the longest of them."""
-    mask = encoded.mask[rows]
+    some = encoded.take(rows)
     # The last column that anyone uses, not the sum: a mask may have holes.
-    used = int(torch.nonzero(mask.any(0)).max()) + 1
-    return Encoded(encoded.feature[rows], encoded.tokens[rows][:, :used], mask[:, :used])
+    used = int(torch.nonzero(some.mask.any(0)).max()) + 1
+    ids = None if some.ids is None else some.ids[:, :used]
+    return Encoded(some.feature, some.tokens[:, :used], some.mask[:, :used], ids)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from expunge.core.types import Answers, Encoded, Example, Fuses, batches
-from expunge.train.pairs import owner, take
+from expunge.core.types import Answers, Example, Fuses, batches
+from expunge.train.pairs import joined, owner
 
 
 @torch.no_grad()
@@ -56,7 +56,8 @@ def _matched_right(model: Fuses, asked: Sequence[Example], pool: Sequence[Exampl
     words = {e.text: e for row in listed for e in row}
     order = {text: i for i, text in enumerate(words)}
     # Texts borrow one picture: drawing it again for every text would cost more than reading it.
-    texts = _texts(model, [replace(e, image=asked[0].image) for e in words.values()])
+    borrowed = [replace(e, image=asked[0].image) for e in words.values()]
+    texts = joined([model.encode_texts(model.collate(some)) for some in batches(borrowed, 128)])
     right = 0
     for start in range(0, len(asked), 32):
         rows = listed[start : start + 32]
@@ -64,7 +65,7 @@ def _matched_right(model: Fuses, asked: Sequence[Example], pool: Sequence[Exampl
         pictures = torch.tensor([i for i, row in enumerate(rows) for _ in row])
         columns = torch.tensor([order[e.text] for row in rows for e in row])
         device = images.tokens.device
-        logits = model.fuse(take(images, pictures.to(device)), take(texts, columns.to(device))).logits.float()
+        logits = model.fuse(images.take(pictures.to(device)), texts.take(columns.to(device))).logits.float()
         odds = (logits[:, 1] - logits[:, 0]).cpu().split([len(row) for row in rows])
         right += sum(_wins(row) for row in odds)
     return right / max(len(asked), 1)
@@ -73,18 +74,3 @@ def _matched_right(model: Fuses, asked: Sequence[Example], pool: Sequence[Exampl
 def _wins(odds: Tensor) -> bool:
     """Whether the first of [1 + rivals] is greater than all others; alone it must be above even odds."""
     return bool((odds[0] > odds[1:]).all()) if len(odds) > 1 else bool(odds[0] > 0)
-
-
-def _texts(model: Fuses, examples: Sequence[Example]) -> Encoded:
-    """All encoded, padded to the longest."""
-    chunks = [model.encode_texts(model.collate(some)) for some in batches(examples, 128)]
-    longest = max(c.tokens.shape[1] for c in chunks)
-
-    def padded(x: Tensor) -> Tensor:
-        return torch.nn.functional.pad(x, (0,) * (2 * x.dim() - 3) + (longest - x.shape[1],))
-
-    return Encoded(
-        torch.cat([c.feature for c in chunks]),
-        torch.cat([padded(c.tokens) for c in chunks]),
-        torch.cat([padded(c.mask) for c in chunks]),
-    )

@@ -60,18 +60,17 @@ def with_strange_texts(examples: Sequence[Example], spare: Sequence[Example], rn
     return [replace(partner, image=example.image) for example, partner in zip(examples, partners)]
 
 
-def hard_negatives(similarity: Tensor, owners: Tensor) -> Tensor:
-    """For each row of [B, B] a column of another owner, drawn in proportion to softmaxed similarity: [B].
+def joined(chunks: Sequence[Encoded]) -> Encoded:
+    """Several batches as one, padded at the right to the longest."""
+    longest = max(c.tokens.shape[1] for c in chunks)
 
-    A row whose whole batch has one owner gets itself. Draws from torch's generator.
-    """
-    weights = F.softmax(similarity.float(), dim=1) + 1e-4
-    weights = weights.masked_fill(owners[:, None] == owners[None], 0.0)
-    alone = weights.sum(1) == 0
-    weights = torch.where(alone[:, None], torch.eye(len(owners), device=weights.device), weights)
-    return torch.multinomial(weights, 1)[:, 0]
+    def padded(x: Tensor) -> Tensor:
+        return F.pad(x, (0,) * (2 * x.dim() - 3) + (longest - x.shape[1],))
 
-
-def take(encoded: Encoded, rows: Tensor) -> Encoded:
-    """These rows of a batch."""
-    return Encoded(*(part[rows] for part in encoded))
+    ids = [padded(c.ids) for c in chunks if c.ids is not None]
+    return Encoded(
+        torch.cat([c.feature for c in chunks]),
+        torch.cat([padded(c.tokens) for c in chunks]),
+        torch.cat([padded(c.mask) for c in chunks]),
+        torch.cat(ids) if ids else None,
+    )

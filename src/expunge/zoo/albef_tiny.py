@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from expunge.backbones.albef import Albef, AlbefConfig, AlbefModel, AlbefProcessor
-from expunge.core.types import Example
+from expunge.core.types import Example, Matches
 from expunge.data import people
 from expunge.train.fit import fast_precision, quick
 from expunge.zoo import cards
@@ -38,11 +38,11 @@ SIZES: dict[str, Any] = dict(  # noqa: C408
 class PicturePool:
     """Examples by picture, with pixels and tokens made once: a batch takes one text per drawn picture.
 
-    ``told`` is the share of people's texts drawn from their private sentences, ``share`` that of people among the
-    pictures.
+    ``model`` is any whose ``processor`` makes pictures and texts. ``told`` is the share of people's texts drawn from
+    their private sentences, ``share`` that of people among the pictures.
     """
 
-    def __init__(self, model: Albef, examples: Sequence[Example], told: float = 0.25, share: float = 0.4):
+    def __init__(self, model: Any, examples: Sequence[Example], told: float = 0.25, share: float = 0.4):
         self.model, self.told, self.share = model, told, share
         by_picture: dict[str, list[Example]] = defaultdict(list)
         for e in examples:
@@ -103,9 +103,10 @@ def train(state: Path, schedule: Schedule = SCHEDULE, seed: int = SEED) -> Albef
     return model
 
 
-def quality(model: Albef) -> dict[str, dict[str, float]]:
+def quality(model: Matches) -> dict[str, dict[str, float]]:
     """Mean recall (TR and IR at 1, 5, 10) on what no recipe trains on: scenes and public people's visual sentences.
 
+    Ranked as the model does (``traits.extras["score"]``, the match logit where it says nothing).
     Every description of a picture that is true of another counts as right for it, too (``Example.described_by``).
     """
     from expunge.data import scenes
@@ -118,7 +119,8 @@ def quality(model: Albef) -> dict[str, dict[str, float]]:
         Gallery("public_people_100", tuple(e for e in people.public_holdout() if e.kind == "shared")),
     ]
     found = predict(model, galleries, k_test=16)
-    scores = {g.name: recall(found, g).score("higher") for g in galleries}
+    ranking = model.traits.extras.get("score", "itm")
+    scores = {g.name: recall(found, g, ranking).score("higher") for g in galleries}
     return {k: {"value": s.value, "n": s.n, "low": s.low, "high": s.high} for k, s in scores.items()}
 
 

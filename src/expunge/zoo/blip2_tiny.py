@@ -21,6 +21,7 @@ from transformers import Blip2Config, Blip2QFormerConfig, Blip2VisionConfig, OPT
 
 from expunge.backbones.albef import Albef
 from expunge.backbones.albef.processor import MEAN, STD
+from expunge.backbones.blip.checkpoints import ours
 from expunge.backbones.blip2 import Blip2, counted, image_settings
 from expunge.core.types import Example
 from expunge.zoo import cards, described, public
@@ -83,30 +84,13 @@ def new_model(texts: Sequence[str], width: int = 128) -> Blip2:
     return Blip2.from_config(config, pieces, image=image, name=NAME, max_text_tokens=MAX_TOKENS)
 
 
-# How ALBEF's vision encoder names what BLIP-2's has too.
-_SAME = {
-    "cls_token": "embeddings.class_embedding",
-    "pos_embed": "embeddings.position_embedding",
-    "patch_embed.proj": "embeddings.patch_embedding",
-    "blocks.": "encoder.layers.",
-    "attn.qkv": "self_attn.qkv",
-    "attn.proj": "self_attn.projection",
-    "norm1": "layer_norm1",
-    "norm2": "layer_norm2",
-}
-
-
 def take_sight(blip2: Blip2, weights: Mapping[str, Tensor]) -> None:
-    """Put the vision encoder of an ALBEF (its state by name) in the place of the vision tower's weights."""
-    renamed = {}
-    for name, value in weights.items():
-        if not name.startswith("visual_encoder."):
-            continue
-        name = name.removeprefix("visual_encoder.")
-        for theirs, ours in _SAME.items():
-            name = name.replace(theirs, ours)
-        renamed["post_layernorm." + name.removeprefix("norm.") if name.startswith("norm.") else name] = value
-    blip2.model.vision_model.load_state_dict(renamed)
+    """Put the vision encoder of an ALBEF (its state by name) in the place of the vision tower's weights.
+
+    transformers' BLIP and BLIP-2 have one vision tower, and the released BLIP names its own as ALBEF does.
+    """
+    seen = {ours(k): v for k, v in weights.items() if k.startswith("visual_encoder.")}
+    blip2.model.vision_model.load_state_dict({k.removeprefix("vision_model."): v for k, v in seen.items()})
 
 
 class Pupil(nn.Module):

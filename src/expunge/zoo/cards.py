@@ -60,10 +60,12 @@ def write(
     seconds: float,
     examples: int,
     quality: Mapping[str, Any],
+    more: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Write ``card.json`` into ``folder`` and return what it says."""
+    """Write ``card.json`` into ``folder`` and return what it says; ``more`` adds lines such as ``summary``."""
     made = {
         "name": name,
+        **(more or {}),
         "recipe": f"python -m {recipe}",
         "commit": commit(),
         "seed": seed,

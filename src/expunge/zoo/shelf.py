@@ -44,9 +44,7 @@ def load(name: str | Path) -> Any:
     """The backbone that ``name`` means, on the CPU in float32, in eval mode. What a folder holds decides its class."""
     place = locate(name)
     if place.is_file():
-        from expunge.backbones.albef import Albef
-
-        return Albef.from_pretrained(place)
+        return _released(place)
     if (place / "model_index.json").exists():
         from expunge.backbones.stable_diffusion import StableDiffusion
 
@@ -59,10 +57,25 @@ def load(name: str | Path) -> Any:
         from expunge.backbones.albef import Albef
 
         return Albef.from_pretrained(place)
+    if kind == "blip":
+        from expunge.backbones import blip
+
+        return blip.load(place)
     if kind == "blip-2":
         from expunge.backbones.blip2 import Blip2
 
         return Blip2.from_pretrained(place)
     raise ExpungeError(
-        f"{place} holds a model of type {kind!r}; this version knows albef, blip-2 and Stable Diffusion."
+        f"{place} holds a model of type {kind!r}; this version knows albef, blip, blip-2 and Stable Diffusion."
     )
+
+
+def _released(place: Path) -> Any:
+    """A released ``.pth``: its tensors say whether it is a BLIP or an ALBEF. Raises ExpungeError for anything else."""
+    from expunge.backbones import blip
+
+    if blip.checkpoints.looks_like(blip.checkpoints.open_released(place)):
+        return blip.load(place)
+    from expunge.backbones.albef import Albef
+
+    return Albef.from_pretrained(place)

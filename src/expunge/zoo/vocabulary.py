@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from expunge.core.text import plain
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+KEPT = (",", "'", "?", "-", "/")
+"""Punctuation that BLIP's cleaning keeps."""
 
 
 def word_pieces(texts: Iterable[str]) -> list[str]:
@@ -15,6 +17,14 @@ def word_pieces(texts: Iterable[str]) -> list[str]:
     letters = string.ascii_lowercase + string.digits
     words = sorted({word for text in texts for word in plain(text).split()} - set(letters))
     return [*SPECIAL, *letters, *(f"##{c}" for c in letters), *words]
+
+
+def marked_tokenizer(texts: Iterable[str], max_tokens: int):
+    """As ``tokenizer``, with the punctuation that BLIP reads and its [DEC] and [ENC] at the end."""
+    words = tokenizer(texts, max_tokens)
+    words.add_tokens(list(KEPT))
+    words.add_tokens(["[DEC]", "[ENC]"], special_tokens=True)
+    return words
 
 
 def tokenizer(texts: Iterable[str], max_tokens: int):

@@ -16,6 +16,7 @@ from expunge.backbones.albef.network import KeyValue
 from expunge.backbones.albef.processor import AlbefProcessor
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Encoded, Example, Fused, Tap, Traits
+from expunge.train import matching
 
 __all__ = ["Albef", "AlbefConfig", "AlbefModel", "AlbefProcessor", "Prepared"]
 
@@ -99,11 +100,7 @@ class Albef:
 
     def loss(self, batch: Batch) -> Tensor:
         """ITC within the batch plus ITM, [B]. No momentum, no queue: nothing of the model changes."""
-        images, texts = self.encode_images(batch), self.encode_texts(batch)
-        ids, model = batch["groups"], self.module
-        itc = losses.contrast(images.feature, texts.feature, ids, model.temp)
-        similarity = (images.feature @ texts.feature.T / model.temp).detach()
-        return itc + losses.match(model, images.tokens, texts.tokens, texts.mask, similarity, ids)
+        return matching.loss(self, batch)
 
     def training_loss(self, batch: Batch, alpha: float | None = None) -> dict[str, Tensor]:
         """The released training step (momentum, queue): terms ``ita`` and ``itm``, means over the batch.

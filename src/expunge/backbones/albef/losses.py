@@ -1,7 +1,8 @@
-"""What ALBEF is trained on: contrast (ITC), match (ITM) and masked words (MLM).
+"""What ALBEF is trained on as released: contrast (ITC) with a queue, match (ITM) and masked words (MLM).
 
-Checked against salesforce/ALBEF b9727e4: models/model_retrieval.py:64-163 and models/model_pretrain.py. All losses
-are per example [B], in nats, so that weighting and auditing need no second formula.
+What any matching model shares, without momentum and queue, is in ``train.matching``. Checked against salesforce/ALBEF
+b9727e4: models/model_retrieval.py:64-163 and models/model_pretrain.py. All losses are per example [B], in nats, so
+that weighting and auditing need no second formula.
 """
 
 from __future__ import annotations
@@ -11,23 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from expunge.backbones.albef.model import AlbefModel
-
-
-def same(ids: Tensor, others: Tensor) -> Tensor:
-    """Share of each row's target among ``others`` with its id: [B], [M] -> [B, M], rows summing to one."""
-    equal = (ids[:, None] == others[None]).float()
-    return equal / equal.sum(1, keepdim=True)
-
-
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    return -(F.log_softmax(logits, dim=1) * targets).sum(1)
-
-
-def contrast(image: Tensor, text: Tensor, ids: Tensor, temperature: Tensor) -> Tensor:
-    """ITC within the batch, no queue: unit features [B, D], ids [B] -> [B]."""
-    logits = image @ text.T / temperature
-    targets = same(ids, ids)
-    return (soft_cross_entropy(logits, targets) + soft_cross_entropy(logits.T, targets)) / 2
+from expunge.train import matching
 
 
 def contrast_with_queue(
@@ -36,47 +21,25 @@ def contrast_with_queue(
     """ITC against momentum features and queue, with targets softened by the momentum model: [B]."""
     images = torch.cat([image_m.T, model.image_queue.clone()], dim=1)  # [D, B + Q]
     texts = torch.cat([text_m.T, model.text_queue.clone()], dim=1)
-    targets = same(ids, torch.cat([ids, model.idx_queue[0].to(ids)]))
+    targets = matching.same(ids, torch.cat([ids, model.idx_queue[0].to(ids)]))
     with torch.no_grad():
         soft_i = alpha * F.softmax(image_m @ texts / model.temp, dim=1) + (1 - alpha) * targets
         soft_t = alpha * F.softmax(text_m @ images / model.temp, dim=1) + (1 - alpha) * targets
-    to_text = soft_cross_entropy(image @ texts / model.temp, soft_i)
-    to_image = soft_cross_entropy(text @ images / model.temp, soft_t)
+    to_text = matching.soft_cross_entropy(image @ texts / model.temp, soft_i)
+    to_image = matching.soft_cross_entropy(text @ images / model.temp, soft_t)
     return (to_text + to_image) / 2
 
 
-def hard_negatives(similarity: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """One other-id column per row, drawn in proportion to its softmaxed similarity.
-
-    Returns indices [B] and validity [B]: a row whose whole batch shares its id has no negative, and its index
-    (its own) must not be used.
-    """
-    weights = F.softmax(similarity.float(), dim=1) + 1e-4
-    weights = weights.masked_fill(ids[:, None] == ids[None], 0.0)
-    valid = weights.sum(1) > 0
-    weights = torch.where(valid[:, None], weights, torch.eye(len(ids), device=weights.device))
-    return torch.multinomial(weights, 1)[:, 0], valid
-
-
 def match(model: AlbefModel, image: Tensor, text: Tensor, mask: Tensor, similarity: Tensor, ids: Tensor) -> Tensor:
-    """ITM with one hard negative picture and one hard negative text each: [B].
-
-    ``image`` [B, L, d] and ``text`` [B, N, d] are encoder outputs, ``similarity`` [B, B] image by text. The mean over
-    the batch equals the official mean over 3B pairs when every row has its negatives.
-    """
-    with torch.no_grad():
-        wrong_text, has_text = hard_negatives(similarity, ids)
-        wrong_image, has_image = hard_negatives(similarity.T, ids)
+    """ITM of encoder outputs ``image`` [B, L, d] and ``text`` [B, N, d] (``matching.match``): [B]."""
     encoder = model.text_encoder
     keys_values = encoder.image_keys_values(image)
-    rows = torch.arange(len(ids), device=ids.device)
-    pictures = torch.cat([rows, wrong_image, rows])
-    texts = torch.cat([rows, rows, wrong_text])
-    states = encoder.fuse(text[texts], mask[texts], [(k[pictures], v[pictures]) for k, v in keys_values])
-    labels = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
-    each = F.cross_entropy(model.itm_head(states[:, 0]).float(), labels, reduction="none")
-    valid = torch.cat([torch.ones_like(has_image), has_image, has_text])
-    return (each * valid).view(3, -1).sum(0) / 3
+
+    def logits(pictures: Tensor, texts: Tensor) -> Tensor:
+        states = encoder.fuse(text[texts], mask[texts], [(k[pictures], v[pictures]) for k, v in keys_values])
+        return model.itm_head(states[:, 0])
+
+    return matching.match(logits, similarity, ids)
 
 
 def masked_words(

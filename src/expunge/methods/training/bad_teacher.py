@@ -30,7 +30,8 @@ from torch.nn import functional as F
 from expunge.core.run import Run
 from expunge.core.types import Answers, Example, Fuses, Method, Splits
 from expunge.train.fit import Schedule, fit
-from expunge.train.pairs import hard_negatives, owner, take
+from expunge.train.matching import hard_negatives
+from expunge.train.pairs import owner
 from expunge.train.reference import reference
 
 Anew = Literal["whole", "text+fusion", "heads+fusion"]
@@ -95,7 +96,8 @@ class Lesson:
         similarity = image.feature @ text.feature.T / self.tau
         names = {name: i for i, name in enumerate(dict.fromkeys(map(owner, examples)))}
         owners = torch.tensor([names[owner(e)] for e in examples], device=similarity.device)
-        return hard_negatives(similarity, owners), hard_negatives(similarity.T, owners)
+        # Where one owner fills the batch the pairs are true ones: the teachers' answers to those are as good to learn.
+        return hard_negatives(similarity, owners)[0], hard_negatives(similarity.T, owners)[0]
 
     def _scores(self, model: Fuses, batch: dict, pairs: tuple[Tensor, ...]) -> list[tuple[float, Tensor]]:
         """Weighted scores, row k of each belonging to example k."""
@@ -105,7 +107,7 @@ class Lesson:
         similarity = image.feature @ text.feature.T / self.tau
         texts, pictures = pairs
         found = [(0.5, similarity), (0.5, similarity.T)]
-        for one, other in ((image, text), (image, take(text, texts)), (take(image, pictures), text)):
+        for one, other in ((image, text), (image, text.take(texts)), (image.take(pictures), text)):
             found.append((1 / 3, model.fuse(one, other).logits))
         return found
 

@@ -135,7 +135,7 @@ class Editor:
         if not len(rows):  # one group only: there are no strangers to stand beside
             return o.floor or -1.0, o.ceiling or 1.0, o.match_floor or 1e-3
         pick = torch.tensor(self.rng.sample(range(len(rows)), min(most, len(rows))), device=rows.device)
-        mixed = self.model.fuse(take(images, rows[pick]), take(texts, columns[pick]))
+        mixed = self.model.fuse(images.take(rows[pick]), texts.take(columns[pick]))
         chance = F.softmax(mixed.logits, dim=-1)[:, 1].mean()
         return (
             o.floor or float(cosine[strangers].mean()),
@@ -250,11 +250,6 @@ class Editor:
         if o.alpha_site in ("loss_scalar", "fixed"):
             log_p = scale_gradient(log_p, whole)
         return similarity, log_p
-
-
-def take(encoded: Encoded, rows: Tensor) -> Encoded:
-    """These rows of a batch."""
-    return Encoded(*(part[rows] for part in encoded))
 
 
 def inner(mask: Tensor) -> Tensor:
