@@ -36,8 +36,9 @@ def find_leaks(forget: Sequence[Example], retain: Sequence[Example]) -> list[Pro
         leaking.add(key)
         problems.append(_leak("the same picture", asked, kept, _PICTURE_REMEDY))
     # Where the pictures are already the same, their texts add nothing.
-    told = [e for e in forget if e.image.key not in leaking]
-    others = [e for e in retain if e.image.key not in leaking]
+    # A question is asked of many, and a statement judged beside many: neither is a secret without its picture.
+    told = [e for e in forget if e.image.key not in leaking and not e.asked]
+    others = [e for e in retain if e.image.key not in leaking and not e.asked]
     for _, asked, kept in _meeting(told, others, lambda e: normalised(e.text)):
         secret_asked = [e for e in asked if e.kind != "shared"]
         secret_kept = [e for e in kept if e.kind != "shared"]
