@@ -74,7 +74,7 @@ def test_alpha_changes_gradients_never_the_loss(splits, other, site):
 
 def test_uniform_alpha_before_the_last_layer_is_a_weight_on_the_loss(splits, other, monkeypatch):
     """Upstream of the last fusion layer ``fused_in`` with one alpha for all tokens equals ``fixed``."""
-    half = lambda self, x, a2, text, text_r: (torch.full(text.mask.shape, 0.3), torch.full(text_r.mask.shape, 0.3))  # noqa: E731
+    half = lambda self, x, a2, text, text_r, others: tuple(torch.full(t.mask.shape, 0.3) for t in (text, text_r))  # noqa: E731
     weighted, _ = gradients(replace(FREE, alpha_site="fixed", alpha_fixed=0.3), splits, other)
     monkeypatch.setattr(Editor, "_alpha", half)
     tapped, _ = gradients(replace(FREE, alpha_site="fused_in"), splits, other)
@@ -91,6 +91,17 @@ def test_alpha_is_one_on_repeated_words_and_in_range(splits, same, other):
         (alpha,) = editor.alphas
         assert alpha.min() >= 0 and alpha.max() <= 1 + 1e-5
         assert (alpha.min() > 0.999) == sure
+
+
+def test_a_word_is_shared_if_any_description_holds_it(splits, same, other):
+    """With the sample's own sentence among its R_2 every word is found, whichever R_2 the step takes."""
+    both = Anchors(other.pictures, [[*o, *s] for o, s in zip(other.texts, same.texts, strict=True)])
+    found = {}
+    for over in ("one", "all"):
+        editor = Editor(replace(FREE, alpha_over=over), small_albef(), splits, both, 0)
+        editor.terms(splits.forget, ())
+        found[over] = editor.alphas[0]
+    assert found["all"].min() > 0.999 > found["one"].min()
 
 
 def test_bounded_terms_stop_pushing(splits, other):

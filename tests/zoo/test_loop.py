@@ -1,12 +1,14 @@
 """Pretraining that is stopped and goes on ends exactly where an uninterrupted one does."""
 
+import functools
 import random
+import time
 
 import pytest
 import torch
 from torch import nn
 
-from expunge.zoo.loop import Schedule, factor, pretrain
+from expunge.zoo.loop import Schedule, factor, pretrain, seconds_spent
 
 
 def network() -> nn.Module:
@@ -70,6 +72,18 @@ def test_a_finished_training_is_only_loaded(tmp_path):
     second = network()
     pretrain(second, never, schedule, tmp_path, say=quiet)
     assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+
+
+def test_the_seconds_of_all_legs_are_counted(tmp_path):
+    short, long = (Schedule(steps=n, lr=0.01, warmup=1, save_seconds=0.0) for n in (2, 4))
+    spent = []
+    for schedule in (short, long):
+        module = network()
+        wait = functools.partial(time.sleep, 0.06)
+        pretrain(module, lesson(module), schedule, tmp_path / "stage", say=quiet, after_step=wait)
+        spent.append(seconds_spent(tmp_path))
+    assert spent[0] >= 0.1 and spent[1] >= spent[0] + 0.1
+    assert seconds_spent(tmp_path / "nothing") == 0
 
 
 def test_the_average_is_of_the_weights(tmp_path):

@@ -22,7 +22,7 @@ from expunge.core.types import Example
 from expunge.data import people
 from expunge.train.fit import fast_precision, quick
 from expunge.zoo import cards
-from expunge.zoo.loop import Schedule, pretrain
+from expunge.zoo.loop import Schedule, pretrain, seconds_spent
 from expunge.zoo.vocabulary import tokenizer
 
 SEED = 0
@@ -124,16 +124,15 @@ def quality(model: Albef) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     import sys
-    import time
 
-    state, begun = Path(sys.argv[1]), time.monotonic()
+    state = Path(sys.argv[1])
     model = train(state)
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else state / "model"
     model.save_pretrained(folder, dtype=torch.float16)
     model = Albef.from_pretrained(folder)  # what is measured is what is shipped
     cards.write(
         folder, name="albef-tiny", recipe="expunge.zoo.albef_tiny", seed=SEED, steps={"pretraining": SCHEDULE.steps},
-        seconds=time.monotonic() - begun, examples=len(people.load().pretrain), quality=quality(model),
+        seconds=seconds_spent(state), examples=len(people.load().pretrain), quality=quality(model),
     )  # fmt: skip
 
 

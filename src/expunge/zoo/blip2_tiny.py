@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from expunge.backbones.albef.processor import MEAN, STD
 from expunge.backbones.blip2 import Blip2, counted, image_settings
 from expunge.core.types import Example
 from expunge.zoo import cards, described, public
-from expunge.zoo.loop import Schedule, pretrain
+from expunge.zoo.loop import Schedule, pretrain, seconds_spent
 from expunge.zoo.vocabulary import tokenizer
 
 NAME = "blip2-tiny"
@@ -230,12 +229,11 @@ def main() -> None:
     words.add_argument("--steps", type=int, default=2000)
     words.add_argument("--seed", type=int, default=0)
     asked = words.parse_args()
-    began = time.monotonic()
     material = public.training(PIXELS, asked.state)
     schedule = Schedule(asked.steps, lr=1.5e-3, warmup=150, weight_decay=0.05, average=0.995)
     sight = Albef.from_pretrained(asked.sight).module.state_dict()
     blip2 = train(material, sight, asked.state, schedule, seed=asked.seed)
-    seconds = time.monotonic() - began
+    seconds = seconds_spent(asked.state)
     blip2.save_pretrained(asked.out, dtype=torch.float16)
     blip2 = Blip2.from_pretrained(asked.out)
     cards.write(

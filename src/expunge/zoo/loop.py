@@ -70,7 +70,7 @@ def pretrain(
     )  # fmt: skip
     ordered = decayed + plain
     averaged = [p.detach().clone() for p in ordered] if schedule.average else []
-    start = _resume(module, optimizer, ordered, averaged, state)
+    start, spent = _resume(module, optimizer, ordered, averaged, state)
     if start:
         say(f"resuming at step {start} of {schedule.steps}")
     module.train()
@@ -97,15 +97,15 @@ def pretrain(
                 f"{pace * (schedule.steps - step - 1) / 60:.0f} min left"
             )
         if time.monotonic() - saved > schedule.save_seconds or step + 1 == schedule.steps:
-            _save(module, optimizer, ordered, averaged, state, step + 1)
             saved = time.monotonic()
+            _save(module, optimizer, ordered, averaged, state, step + 1, spent + saved - begun)
     if averaged:
         with torch.no_grad():
             for p, mean in zip(ordered, averaged, strict=True):
                 p.copy_(mean)
 
 
-def _save(module, optimizer, ordered, averaged, state: Path, step: int) -> None:
+def _save(module, optimizer, ordered, averaged, state: Path, step: int, seconds: float) -> None:
     """One safetensors file replaced whole; the step is inside it, so the two can never disagree."""
     state.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{k}": v.detach().clone().contiguous() for k, v in module.state_dict().items()}
@@ -116,19 +116,21 @@ def _save(module, optimizer, ordered, averaged, state: Path, step: int) -> None:
         if averaged:
             tensors[f"average.{i}"] = averaged[i].clone().contiguous()
     partial = state / "state.partial"
-    save_file(tensors, partial, metadata={"step": str(step)})
+    save_file(tensors, partial, metadata={"step": str(step), "seconds": f"{seconds:.1f}"})
     os.replace(partial, state / "state.safetensors")
-    (state / "state.json").write_text(json.dumps({"step": step}))
+    (state / "state.json").write_text(json.dumps({"step": step, "seconds": round(seconds, 1)}))
 
 
-def _resume(module, optimizer, ordered, averaged, state: Path) -> int:
+def _resume(module, optimizer, ordered, averaged, state: Path) -> tuple[int, float]:
+    """The step to go on with, and the seconds of training that came before it."""
     path = state / "state.safetensors"
     if not path.exists():
-        return 0
+        return 0, 0.0
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        step = int(file.metadata()["step"])
+        told = file.metadata()
+    step = int(told["step"])
     tensors = load_file(path)
     module.load_state_dict({k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")})
     for i, p in enumerate(ordered):
@@ -140,4 +142,9 @@ def _resume(module, optimizer, ordered, averaged, state: Path) -> int:
             }
         if averaged:
             averaged[i].copy_(tensors[f"average.{i}"])
-    return step
+    return step, float(told.get("seconds", 0))
+
+
+def seconds_spent(state: Path) -> float:
+    """Seconds of training over all the stages whose states lie below ``state``, interrupted legs included."""
+    return sum(json.loads(told.read_text()).get("seconds", 0) for told in state.rglob("state.json"))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from expunge.backbones.stable_diffusion import StableDiffusion
 from expunge.core.types import Example
 from expunge.zoo import cards, described, probe, public
-from expunge.zoo.loop import Schedule, pretrain
+from expunge.zoo.loop import Schedule, pretrain, seconds_spent
 from expunge.zoo.vocabulary import tokenizer
 
 NAME = "sd-tiny"
@@ -246,7 +245,6 @@ def main() -> None:
     words.add_argument("--steps", type=int, default=7500)
     words.add_argument("--seed", type=int, default=0)
     asked = words.parse_args()
-    began = time.monotonic()
     material = public.training(PIXELS, asked.state)
     torch.manual_seed(asked.seed)
     model = new_model([e.text for e in material.examples])
@@ -255,7 +253,7 @@ def main() -> None:
     reader = train_words(model, material, second, asked.state / "words", seed=asked.seed)
     third = Schedule(asked.steps, lr=8e-4, warmup=200, weight_decay=0.01, average=0.998)
     train_diffusion(model, reader, material, third, asked.state / "diffusion", seed=asked.seed)
-    seconds = time.monotonic() - began
+    seconds = seconds_spent(asked.state)
     model.save_pretrained(asked.out, dtype=torch.float16)
     model = StableDiffusion.from_pretrained(asked.out)
     judge = probe.trained(material, asked.state / "probe", seed=asked.seed)

@@ -52,6 +52,7 @@ class CSE(Method[Matches]):
     alpha_centre: bool = True  # subtract the mean token before taking cosines
     alpha_encoder: Literal["current", "reference"] = "reference"  # whose tokens alpha compares
     alpha_p1: Literal["transpose", "mean"] = "transpose"  # alpha of (X_1, R_2), whose words are R_2's
+    alpha_over: Literal["one", "all"] = "all"  # R_2 that a word may be found in: the step's own, or any of the sample
     alpha_hard: float = 0.0  # above 0: alpha becomes 1 where it exceeds this, else 0
     p_pairs: bool = True  # pull (X_1, R_2) and (R_1, X_2)
     n_pairs: bool = True  # push (X_1, X_2)
@@ -172,7 +173,13 @@ class Editor:
         x, a1, a2 = model.collate(forget), model.collate(r1), model.collate(r2)
         image, text = model.encode_images(x), model.encode_texts(x)
         image_r, text_r = model.encode_images(a1), model.encode_texts(a2)
-        alpha, back = self._alpha(x, a2, text, text_r)
+        others = []
+        if o.alpha_over == "all" and len(self.texts[0]) > 1:
+            others = [
+                model.collate([replace(e, text=self.texts[i][j]) for e, i in zip(forget, rows, strict=True)])
+                for j in range(len(self.texts[0]))
+            ]
+        alpha, back = self._alpha(x, a2, text, text_r, others)
         tau = o.tau or model.temperature.detach()
         terms: dict[str, Tensor] = {}
         if o.n_pairs:
@@ -189,27 +196,41 @@ class Editor:
             terms["retain"] = o.retain_weight * model.loss(model.collate(retain)).mean()
         return terms
 
-    def _alpha(self, x: dict, a2: dict, text: Encoded, text_r: Encoded) -> tuple[Tensor, Tensor]:
-        """alpha over X_2's tokens [B, N] and its transpose over R_2's tokens [B, M], detached, in [0, 1]."""
+    def _alpha(
+        self, x: dict, a2: dict, text: Encoded, text_r: Encoded, others: Sequence[dict]
+    ) -> tuple[Tensor, Tensor]:
+        """alpha over X_2's tokens [B, N] and its transpose over R_2's tokens [B, M], detached, in [0, 1].
+
+        ``others`` are batches with the samples' further R_2: alpha is then the greatest over all of them.
+        """
         o = self.options
         if o.alpha_site in ("off", "fixed"):
             # off: both gradients whole (weights one for P and N alike are set in _pair)
             value = o.alpha_fixed
             return torch.full(text.mask.shape, value), torch.full(text_r.mask.shape, value)
         with torch.no_grad():
+            encoder = self.reference or self.model
             if self.reference is not None:
-                text, text_r = self.reference.encode_texts(x), self.reference.encode_texts(a2)
-            u = F.normalize(text.tokens.detach() - self.centre, dim=-1)
-            v = F.normalize(text_r.tokens.detach() - self.centre, dim=-1)
-            keep_u, keep_v = inner(text.mask).bool(), inner(text_r.mask).bool()
-            cosine = (u @ v.transpose(1, 2)).masked_fill(~(keep_u[:, :, None] & keep_v[:, None]), -1.0)
-            alpha, back = cosine.amax(2).clamp(0, 1), cosine.amax(1).clamp(0, 1)
+                text, text_r = encoder.encode_texts(x), encoder.encode_texts(a2)
+            cosine = self._cosines(text, text_r)
+            alpha, back = cosine.amax(2), cosine.amax(1).clamp(0, 1)
+            for other in others:
+                alpha = torch.maximum(alpha, self._cosines(text, encoder.encode_texts(other)).amax(2))
+            alpha = alpha.clamp(0, 1)
             if o.alpha_hard:
                 alpha, back = (alpha > o.alpha_hard).float(), (back > o.alpha_hard).float()
-            self.alphas.append(alpha[keep_u])
+            keep = inner(text.mask).bool()
+            self.alphas.append(alpha[keep])
             if o.alpha_p1 == "mean":
-                back = mean_over(alpha, keep_u)[:, None].expand_as(back)
+                back = mean_over(alpha, keep)[:, None].expand_as(back)
         return alpha, back
+
+    def _cosines(self, text: Encoded, other: Encoded) -> Tensor:
+        """Cosine of every word of one text with every word of the other, [B, N, M]; -1 beside the words."""
+        u = F.normalize(text.tokens.detach() - self.centre, dim=-1)
+        v = F.normalize(other.tokens.detach() - self.centre, dim=-1)
+        keep_u, keep_v = inner(text.mask).bool(), inner(other.mask).bool()
+        return (u @ v.transpose(1, 2)).masked_fill(~(keep_u[:, :, None] & keep_v[:, None]), -1.0)
 
     def _pair(self, image: Encoded, text: Encoded, weight: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
         """Similarity [B] and log match probability [B] of pairs, their gradients weighted by ``weight`` [B, N]."""
