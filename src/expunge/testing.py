@@ -18,23 +18,24 @@ from typing import Any, Literal
 
 import torch
 
-from expunge.backbones.albef import Albef, AlbefConfig, AlbefModel, AlbefProcessor
+from expunge.backbones.albef import Albef, AlbefAnswers, AlbefConfig, AlbefEntailment, AlbefModel, AlbefProcessor
 from expunge.core import plugins
 from expunge.core.options import options as read_options
 from expunge.core.run import Run
-from expunge.core.types import Backbone, Corpus, Splits
+from expunge.core.types import Backbone, Corpus, Splits, Task
+from expunge.zoo.shelf import made_for
 from expunge.zoo.vocabulary import tokenizer
 
 CONTROLS = frozenset({"nothing"})
 """Methods that are meant to leave the model as it is."""
 
 
-@lru_cache(maxsize=1)
-def small_corpus() -> Corpus:
+@lru_cache(maxsize=3)
+def small_corpus(task: Task = "retrieval") -> Corpus:
     """A dozen people and a dozen scenes to train on, four of each held out."""
     from expunge.data import people
 
-    whole = people.load()
+    whole = people.load(task=task)
 
     def some(examples, groups: int):
         kept: dict[str, set] = {}
@@ -44,12 +45,12 @@ def small_corpus() -> Corpus:
                 names.add(e.group)
         return tuple(e for e in examples if e.group in kept[e.source])
 
-    return Corpus("small", some(whole.train, 12), some(whole.validation, 4), some(whole.test, 4))
+    return Corpus("small", some(whole.train, 12), some(whole.validation, 4), some(whole.test, 4), task=task)
 
 
-def small_splits(people: int = 2) -> Splits:
+def small_splits(people: int = 2, task: Task = "retrieval") -> Splits:
     """``people`` of the small corpus to forget, the others to keep."""
-    corpus = small_corpus()
+    corpus = small_corpus(task)
     groups = sorted({e.group for e in corpus.train if e.source == "people" and e.group})
     return corpus.split(groups[:people])
 
@@ -66,6 +67,16 @@ def small_albef(seed: int = 0) -> Albef:
     model = Albef(AlbefModel(config), AlbefProcessor(words, 16, 24), "small-albef")
     model.module.eval()
     return model
+
+
+def small_answers(seed: int = 0) -> AlbefAnswers:
+    """The random ALBEF with an answer decoder, for questions."""
+    return AlbefAnswers.start_from(small_albef(seed), seed)
+
+
+def small_entailment(seed: int = 0) -> AlbefEntailment:
+    """The random ALBEF with a classifier, for statements."""
+    return AlbefEntailment.start_from(small_albef(seed), seed)
 
 
 def small_painter(prediction: str = "epsilon", texts: Sequence[str] = (), tokens: int = 24) -> Any:
@@ -137,10 +148,10 @@ def small_writer(language: Literal["opt", "t5"] = "opt", texts: Sequence[str] = 
     return made
 
 
-def lend(name: str) -> Any:
+def lend(name: str, task: Task = "retrieval") -> Any:
     """Models by name for a run in a test: the pretrained model, and generators whatever they are called."""
     if name == "pretrained":
-        return small_albef(seed=1)
+        return small_albef(seed=1).for_task(task)
     return small_writer() if "blip" in name else small_painter()
 
 
@@ -153,7 +164,7 @@ def check_method(
     """Put a method through the contract that every method of ours passes; returns what was checked.
 
     ``method`` is a name, the path of your file, or the class; ``options`` are ``field=value`` words; ``build`` makes
-    the model. Raises AssertionError with a sentence that says which promise was broken.
+    the model, whose task decides the data. Raises AssertionError with a sentence that says which promise was broken.
     """
     chosen = plugins.load_method(method) if isinstance(method, str | Path) else method
     name = plugins.method_name(chosen)
@@ -169,9 +180,9 @@ def check_method(
     doc = (chosen.__doc__ if "(" not in (chosen.__doc__ or "(")[:40] else "") or _module_doc(chosen)
     promise("its documentation begins with a line for `expunge list`", bool(doc.strip()))
 
-    splits = small_splits()
+    splits = small_splits(task=made_for(build()))
     shown = copy.copy(splits)
-    first, again = (_unlearned(made, build(), splits) for _ in range(2))
+    first, again = (_unlearned(made, build, splits) for _ in range(2))
     promise("leaves the examples it was given alone", shown == splits)
     states = [m.module.state_dict() for m in (first, again)]
     same = states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
@@ -193,8 +204,9 @@ def check_method(
     return checked
 
 
-def _unlearned(method: Any, model: Any, splits: Splits) -> Any:
-    after = method.unlearn(model, splits, Run(seed=3, lend=lend))
+def _unlearned(method: Any, build: Callable[[], Any], splits: Splits) -> Any:
+    model = build()
+    after = method.unlearn(model, splits, Run(seed=3, lend=lambda name: lend(name, made_for(model))))
     after.drop_training_state()
     after.module.eval()
     return after

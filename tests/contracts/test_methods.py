@@ -3,10 +3,14 @@
 import pytest
 
 from expunge.core import plugins
-from expunge.testing import check_method
+from expunge.testing import check_method, small_answers, small_entailment
 
 METHODS = [entry.name for entry in plugins.entries("methods")]
 QUICK = {"retrain": ("epochs=1",), "finetune": ("batch=32",), "cse": ("epochs=1", "least_steps=1", "batch=8")}
+
+
+def runs_on_answers(name):
+    return plugins.needs(plugins.load_method(name)).__name__ in plugins.provides(small_answers())
 
 
 def test_the_battery_sees_all_of_them():
@@ -18,6 +22,16 @@ def test_the_battery_sees_all_of_them():
 def test_contract(name):
     checked = check_method(name, QUICK.get(name, ()))
     assert len(checked) >= 9
+
+
+@pytest.mark.parametrize("build", [small_answers, small_entailment])
+@pytest.mark.parametrize("name", [n for n in METHODS if runs_on_answers(n)])
+def test_contract_for_models_that_answer(name, build):
+    assert len(check_method(name, QUICK.get(name, ()), build)) >= 9
+
+
+def test_the_battery_for_models_that_answer_sees_them():
+    assert {"nothing", "gradient_ascent", "finetune", "retrain", "cse"} <= {n for n in METHODS if runs_on_answers(n)}
 
 
 def test_a_method_in_a_users_file_gets_the_same_battery(tmp_path):

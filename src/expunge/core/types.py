@@ -75,11 +75,6 @@ class Example:
         """A sentence that is true of the picture: what generators read in place of a question."""
         return self.statement or self.text
 
-    @property
-    def asked(self) -> bool:
-        """Whether the text alone tells nothing: a question, or a statement with a label."""
-        return self.question is not None or self.label is not None
-
     def described_by(self, other: Example) -> bool:
         """Whether the text of ``other`` is true of this picture."""
         return other.meaning <= self.facts

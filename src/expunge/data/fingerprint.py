@@ -15,7 +15,7 @@ def fingerprint(parts: Mapping[str, Sequence[Example]]) -> str:
         digest.update(f"#{name}\n".encode())
         for e in parts[name]:
             told = (e.id, e.image.key, e.text, e.group or "", e.kind or "")
-            if e.asked:
+            if e.question or e.label:
                 told += (e.question or "", *e.choices, e.answer or "", e.label or "", e.statement)
             digest.update("\x1f".join(told).encode() + b"\n")
     return digest.hexdigest()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core.errors import ExpungeError, UnknownName
+from expunge.core.types import Task
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -44,9 +45,9 @@ def load(name: str | Path) -> Any:
     """The backbone that ``name`` means, on the CPU in float32, in eval mode. What a folder holds decides its class."""
     place = locate(name)
     if place.is_file():
-        from expunge.backbones.albef import Albef
+        from expunge.backbones import albef
 
-        return Albef.from_pretrained(place)
+        return albef.load(place)
     if (place / "model_index.json").exists():
         from expunge.backbones.stable_diffusion import StableDiffusion
 
@@ -55,10 +56,10 @@ def load(name: str | Path) -> Any:
     if not told.exists():
         raise ExpungeError(f"{place} holds no model: there is no config.json and no model_index.json in it.")
     kind = json.loads(told.read_text(encoding="utf-8")).get("model_type", "nothing")
-    if kind == "albef":
-        from expunge.backbones.albef import Albef
+    if kind.partition("-")[0] == "albef":
+        from expunge.backbones import albef
 
-        return Albef.from_pretrained(place)
+        return albef.load(place)
     if kind == "blip-2":
         from expunge.backbones.blip2 import Blip2
 
@@ -66,3 +67,21 @@ def load(name: str | Path) -> Any:
     raise ExpungeError(
         f"{place} holds a model of type {kind!r}; this version knows albef, blip-2 and Stable Diffusion."
     )
+
+
+def start(name: str | Path, task: Task) -> Any:
+    """The model that training on ``task`` starts from: the one of that name, under a new head where it needs one.
+
+    Raises ExpungeError for a model that cannot be trained on the task.
+    """
+    model = load(name)
+    if made_for(model) == task:
+        return model
+    if not hasattr(model, "for_task"):
+        raise ExpungeError(f"{name} cannot be trained on {task}.")
+    return model.for_task(task)
+
+
+def made_for(model: Any) -> Task:
+    """The task of a model: retrieval, unless it says otherwise."""
+    return getattr(model, "task", "retrieval")

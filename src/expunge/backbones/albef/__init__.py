@@ -23,6 +23,7 @@ class Albef(AlbefPairs):
     """The backbone for retrieval: ``Embeds`` and ``Matches`` around an ``AlbefModel`` and its processor."""
 
     built = AlbefModel
+    task: Task = "retrieval"
 
     def __init__(self, model: AlbefModel, processor: AlbefProcessor, name: str = "albef"):
         super().__init__(model, processor, name)

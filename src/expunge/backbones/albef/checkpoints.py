@@ -108,9 +108,7 @@ def _untie(state: dict[str, Tensor], path: Path) -> None:
             raise ExpungeError(f"{path}: {copy} is not tied to {original}, as it is in every released model.")
 
 
-def _sizes_of(
-    state: dict[str, Tensor], said: dict, heads: int | None, kind: type[AlbefEncoders]
-) -> dict[str, Any]:
+def _sizes_of(state: dict[str, Tensor], said: dict, heads: int | None, kind: type[AlbefEncoders]) -> dict[str, Any]:
     def count(pattern: str) -> int:
         return 1 + max(int(m[1]) for k in state if (m := re.match(pattern, k)))
 

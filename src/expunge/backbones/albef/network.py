@@ -278,7 +278,9 @@ class WordPredictions(nn.Module):
 class AnswerDecoder(nn.Module):
     """Reads an answer from left to right while every layer attends to the fused states of the question."""
 
-    def __init__(self, vocabulary: int, positions: int, layers: int, *, width: int, eps: float, dropout: float, **sizes):
+    def __init__(
+        self, vocabulary: int, positions: int, layers: int, *, width: int, eps: float, dropout: float, **sizes
+    ):
         super().__init__()
         self.bert = TextEncoder(
             vocabulary, positions, layers, 0, width=width, eps=eps, dropout=dropout, image_width=width, **sizes

@@ -133,9 +133,7 @@ class AlbefPairs:
     def prepare_images(self, images: Encoded) -> Prepared:
         return Prepared(self.module.text_encoder.image_keys_values(images.tokens))
 
-    def fused_states(
-        self, images: Encoded | Prepared, texts: Encoded, taps: Mapping[str, Tap] | None = None
-    ) -> Tensor:
+    def fused_states(self, images: Encoded | Prepared, texts: Encoded, taps: Mapping[str, Tap] | None = None) -> Tensor:
         """Last hidden state [B, N, d]. The ``image_in`` tap needs encoded images: prepared ones are past it."""
         encoder = self.module.text_encoder
         if isinstance(images, Prepared):
