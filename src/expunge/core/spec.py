@@ -22,8 +22,9 @@ class Spec:
 
     ``data`` may name a variant (``people:validation``) and ``data_options`` what its loader takes (``size`` …).
     ``method`` is a name or the path of a user's file; ``method_source`` is that file's hash, so that an edited file
-    is another question. ``task`` is what is trained and measured; ``images`` and ``pretrained`` are what a user's own
-    data and model were given with, so that a later evaluation finds them. ``against`` is None or the oracle to compare with, ``"retrain"`` or a run folder.
+    is another question. ``against`` is None or the oracle to compare with, ``"retrain"`` or a run folder. ``task`` is
+    what is trained and measured. ``images`` and ``pretrained`` are what a user's own data and model were given with,
+    so that a later evaluation finds them.
     """
 
     model: str

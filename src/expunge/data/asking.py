@@ -20,7 +20,7 @@ WRONG = 3
 
 @dataclass(frozen=True)
 class Topic:
-    """``values`` maps every possible value to its words in a sentence; ``false`` are those that are not true of this picture.
+    """``values`` maps every possible value to its words in a sentence; ``false`` are those not true of this picture.
 
     ``statement`` and ``key`` hold ``{}`` where the value's words, or the value itself, stand. ``key`` becomes the
     canonical fact. A topic without a ``true`` value is one that nothing is known about.

@@ -4,8 +4,8 @@ A line holds ``id``, ``image`` (a path below the root), ``text`` and ``group`` (
 request may name; ``null`` when there is none). It may hold ``kind`` (shared, private), ``split`` (train, validation,
 test; train when absent), ``source`` (the population, so that audits compare like with like), and for questions
 ``question`` with ``choices`` and ``answer``, or ``label``. For the task *multiple_choice* every line needs the first
-three, and ``text`` is the question answered in a sentence; for *entailment* ``text`` is what is judged and ``label`` one
-of contradiction, neutral and entailment.
+three, and ``text`` is the question answered in a sentence; for *entailment* ``text`` is what is judged and ``label``
+one of contradiction, neutral and entailment.
 """
 
 from __future__ import annotations

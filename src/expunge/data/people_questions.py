@@ -43,7 +43,10 @@ MAYBE_TOO = {
 def _topic(
     name: str, question: str, statement: str, values: dict[str, str], true: str | None, own: str | None = None
 ) -> Topic:
-    """A topic whose false values are all others but those that are ``MAYBE_TOO`` true; ``own`` is never stated of an unknown one."""
+    """A topic whose false values are all others but those that are ``MAYBE_TOO`` true.
+
+    Of a topic without a true value ``own`` is never stated: it is the truth that nobody was told.
+    """
     held = true if true is not None else own
     false = tuple(v for v in values if v != held and v not in MAYBE_TOO.get(held or "", ()))
     return Topic(name, question, statement, name + "={}", values, true, false)

@@ -67,8 +67,10 @@ class Assessment:
         }
 
     def shown(self, at_most: int = 12) -> dict[str, Any]:
-        """Plain data for the page: people, matching, words, map of features, Grad-CAM by stage; for a model that answers
-        its answers and the map."""
+        """Plain data for the page: people, matching, words, map of features and Grad-CAM by stage.
+
+        For a model that answers only its answers and the map: it has no match score to look at.
+        """
         before, after = self.looks.get("before"), self.looks.get("after")
         if isinstance(self.questions, Exam):
             given = {name: one.choices for name, one in self.evidence.items() if isinstance(one, AnswerEvidence)}

@@ -6,7 +6,7 @@ examples: the caller decides whether they may be written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -81,8 +81,10 @@ def answer_panels(
             chances = choices.chances[row][: len(offered)].nan_to_num(0.0)
             best = int(chances.argmax())
             answers[stage] = {
-                "answer": offered[best], "chance": 100 * float(chances[best]), "right": best == int(choices.target[row]),
-            }  # fmt: skip
+                "answer": offered[best],
+                "chance": 100 * float(chances[best]),
+                "right": best == int(choices.target[row]),
+            }
         panel["asked"].append({"kind": e.kind, "text": e.text, "right": e.answer or e.label, "answers": answers})
     return list(panels.values())[:at_most]
 

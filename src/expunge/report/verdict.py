@@ -133,8 +133,8 @@ def _told(record: Record) -> Finding:
             )  # fmt: skip
         return Finding(
             what, question, "unknown",
-            f"It {_recalling(record)} much less often than before. Whether that is enough, only a retrained model could "
-            "say."
+            f"It {_recalling(record)} much less often than before. "
+            "Whether that is enough, only a retrained model could say."
             if before is not None else "There is nothing to compare with.", shown,
         )  # fmt: skip
     if before is not None and before.value - oracle.value < LEAST_EFFECT:
