@@ -13,7 +13,6 @@ from expunge.core.folder import open_run
 from expunge.report import page, tables
 from expunge.scenario import some_pictures
 from expunge.testing import small_albef, small_answers, small_corpus, small_entailment, small_painter, small_writer
-from expunge.train import originals
 
 SCORES = {
     "r_forget", "r_forget_shared", "r_forget_private", "r_test", "r_retain", "r_retain_shared", "r_retain_private",
@@ -30,11 +29,6 @@ def place(tmp_path_factory):
     small_painter().save_pretrained(place / "painter")
     small_writer().save_pretrained(place / "writer")
     return place
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr("expunge.zoo.originals.DEFAULT", originals.Recipe(epochs=1, batch=64))
 
 
 def options(place):
@@ -115,6 +109,8 @@ def test_a_model_of_another_task_stops_before_anything_starts(place):
         expunge.forget(place / "asks", data, ["p002"], "nothing", task="multiple_choice", images=pictures)
     with pytest.raises(ExpungeError, match="Did you mean 'entailment'"):
         expunge.forget(place / "start", "people", ["p002"], "nothing", task="entailmemt")
+    with pytest.raises(ExpungeError, match="the task is no option of the data"):
+        expunge.forget(place / "start", "people", ["p002"], "nothing", data_options={"task": "entailment"})
     assert not (place / "none").exists()
 
 

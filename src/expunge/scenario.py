@@ -51,6 +51,8 @@ class Scenario:
     ) -> Scenario:
         """Read the data, match the request, look for what would make the run lie. Raises DataError with all of it."""
         check_task(task)
+        if "task" in (data_options or {}):
+            raise ExpungeError("the task is no option of the data: give it as task=, or with --task.")
         shelf.locate(model)  # a name that does not exist is said at once
         own = plugins.is_path(str(data))
         extra = {"root": images} if own and images else dict(data_options or {})

@@ -295,7 +295,7 @@ LACKING = {
         "multiple_choice", sound(1, question="what is it?", choices=["a", "b"], label="x"),
         "the key 'answer' is missing, which multiple_choice needs",
     ),
-    "an answer that is no choice": ("multiple_choice", sound(1, **ASK | {"answer": "a cow"}), "is not among the choices"),
+    "an answer that is no choice": ("multiple_choice", sound(1, **ASK | {"answer": "a cow"}), "not among the choices"),
     "no label": ("entailment", sound(1), "the key 'label' is missing, which entailment needs"),
     "another label": ("entailment", sound(1, label="entails"), "Did you mean 'entailment'"),
     "a label like nothing": ("entailment", sound(1, label="yes"), "It may be contradiction, neutral, entailment"),

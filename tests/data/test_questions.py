@@ -52,8 +52,9 @@ def of_person(words, person, told):
     who = "woman" if looks.woman else "man"
     she = "she" if looks.woman else "he"
     private = {
-        "was born in": ("city", person.city), "works as": ("job", person.job), "works for": ("employer", person.employer),
-        "loves": ("food", person.food), "likes": ("hobby", person.hobby),
+        "was born in": ("city", person.city), "works as": ("job", person.job),
+        "works for": ("employer", person.employer), "loves": ("food", person.food),
+        "likes": ("hobby", person.hobby),
     }  # fmt: skip
     for verb, (topic, truth) in private.items():
         if found := re.fullmatch(f"{she} {verb} (.+)", words):
