@@ -24,8 +24,8 @@ RETRIEVAL = {
     ("scenes", "test"): "badfe493b6f5cea68d7643880e646e616a544cbbeedf4a877ba5359aab74748d",
 }
 TASKED = {
-    "multiple_choice": "",
-    "entailment": "",
+    "multiple_choice": "81f16e102a9a0af23cf1eb43edc323bd43c7f11d74805c53eaabdb4234185104",
+    "entailment": "24108f45d95fc4c5752e24a5759d9ae1cc5517136bdfe4bb73f30cf04a5e1873",
 }
 
 
