@@ -40,7 +40,9 @@ def main() -> None:
     asked = arguments()
     if not asked.table:
         work(asked)
-    print(table(read(asked.out)))
+    rows = read(asked.out)
+    print(table(rows))
+    print(kept(rows))
 
 
 def read(path: Path) -> list[dict]:
@@ -133,6 +135,28 @@ def table(rows: list[dict]) -> str:
             cells += [_cell(mean_interval, gaps), _cell(mean_interval, seconds, 0)]
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
         lines.append("")
+    return "\n".join(lines)
+
+
+def kept(rows: list[dict]) -> str:
+    """What each method kept and lost beside the retrained model and the model before: means over seeds, ± as above."""
+    from expunge.evals.stats import mean_interval
+
+    lines = [
+        "| people | method | seen, % of retrained's | told, minus retrained's | R@D_test, change | "
+        "seen, retained, change | told, retained, change |",
+        "|" + "---|" * 7,
+    ]
+    for size, method in dict.fromkeys((r["size"], r["method"]) for r in rows):
+        found = [r for r in rows if (r["size"], r["method"]) == (size, method) and r["oracle"]]
+        values = [{k: r["scores"][k]["value"] for k in r["before"]} for r in found]
+        pairs = [(v, r["oracle"], r["before"]) for v, r in zip(values, found)]
+        columns = [
+            [100 * v["r_forget_shared"] / o["r_forget_shared"] for v, o, _ in pairs],
+            [v["r_forget_private"] - o["r_forget_private"] for v, o, _ in pairs],
+            *([v[k] - b[k] for v, _, b in pairs] for k in ("r_test", "r_retain_shared", "r_retain_private")),
+        ]
+        lines.append(f"| {size} | {method} | " + " | ".join(_cell(mean_interval, c) for c in columns) + " |")
     return "\n".join(lines)
 
 

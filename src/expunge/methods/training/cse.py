@@ -48,7 +48,7 @@ Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "
 @dataclass(frozen=True)
 class CSE(Method[Matches]):
     epochs: int = 12  # passes over the forget pairs
-    least_steps: int = 30  # more epochs where the forget set is so small that it would be seen in fewer steps
+    least_steps: int = 45  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4  # AdamW's peak
     batch: int = 16  # forget pairs per step
     tau: float = 0.0  # 0 takes the model's own temperature
@@ -69,7 +69,7 @@ class CSE(Method[Matches]):
     near: float = 0.9  # share of them from the forgotten pairs' own source
     anchors: mvi.Mode = "swap"  # or reconstruct, specific, consistent, random (the paper's Table 3)
     pictures_per_sample: int = 1  # N_R1
-    texts_per_sample: int = 1  # N_R2
+    texts_per_sample: int = 4  # N_R2: one sentence seldom names all that can be seen
     mvi_preset: Literal["default", "paper"] = "default"  # how MVI is trained
     painter: str = "sd-tiny"  # a Stable Diffusion: zoo name or folder
     writer: str = "blip2-tiny"  # a BLIP-2: zoo name or folder
