@@ -32,7 +32,8 @@ def place(tmp_path_factory):
 
 
 def options(place):
-    return [f"painter={place / 'painter'}", f"writer={place / 'writer'}", "epochs=1", "least_steps=1", "batch=12"]
+    models = [f"painter={place / 'painter'}", f"writer={place / 'writer'}"]
+    return [*models, "epochs=1", "least_steps=1", "batch=12", "mvi_preset=paper", "texts_per_sample=1"]
 
 
 @pytest.mark.parametrize("task", TASKS)
