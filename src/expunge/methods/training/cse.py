@@ -152,7 +152,7 @@ class Editor:
             return o.floor or -1.0, o.ceiling or 1.0, o.match_floor or 1e-3
         pick = torch.tensor(self.rng.sample(range(len(rows)), min(most, len(rows))), device=rows.device)
         mixed = self.model.fuse(take(images, rows[pick]), take(texts, columns[pick]))
-        asked = {name: values[columns] for name, values in batch.items()}
+        asked = {name: values[columns[pick]] for name, values in batch.items()}
         scores, right = judged(self.model, mixed, asked)
         chance = F.softmax(scores, dim=-1).gather(1, right[:, None]).mean()
         return (
