@@ -81,6 +81,7 @@ def run(monkeypatch, *words: str) -> int:
 def test_forget_passes_on_what_was_asked(api, monkeypatch, method, capsys):
     words = ["forget", "--model", "albef-tiny", "--data", "people:validation", "--forget", "p1,p2", "--forget", "p3"]
     more = ["--method", method, "-p", "tau=0.1", "--seed", "7", "--against", "retrain", "--with-samples", "--out", "x"]
+    more += ["--task", "entailment"]
     assert run(monkeypatch, *words, *more) == 0
     ((name, positional, named),) = api.calls
     assert name == "forget" and positional == ()
@@ -88,6 +89,7 @@ def test_forget_passes_on_what_was_asked(api, monkeypatch, method, capsys):
         "model": "albef-tiny", "data": "people:validation", "forget": ["p1", "p2", "p3"], "method": method,
         "options": ["tau=0.1"], "seed": 7, "against": "retrain", "with_samples": True, "out": Path("x"),
         "images": None, "pretrained": None, "allow_leakage": False, "overwrite": False,
+        "task": "entailment",
     }  # fmt: skip
     captured = capsys.readouterr()
     assert captured.out == "a [table] of numbers\na verdict\n" and "working" in captured.err
@@ -108,6 +110,7 @@ def test_one_word_may_be_a_file_of_requests_but_not_among_names():
         ({"--data": "peple"}, "no data set called 'peple'. Did you mean 'people'?"),
         ({"--data": "missing.jsonl"}, "there is no data at missing.jsonl"),
         ({"-p": "tau"}, "written name=value"),
+        ({"--task": "retreival"}, "no task called 'retreival'. Did you mean 'retrieval'?"),
     ],
 )
 def test_typos_are_refused_before_any_work(api, monkeypatch, method, capsys, change, said):
@@ -148,7 +151,10 @@ def test_check_says_all_problems_and_exits_with_1(api, monkeypatch, capsys):
     assert run(monkeypatch, "check", "who.jsonl", "--data", "d.jsonl", "--images", "pictures") == 1
     said = capsys.readouterr().err
     assert "who.jsonl:1: unknown id. Mend it\nwho.jsonl:2" in said and "note: data: few people" in said
-    assert api.calls[-1][1:] == (("who.jsonl", "d.jsonl"), {"images": Path("pictures"), "allow_leakage": False})
+    asked = {"images": Path("pictures"), "allow_leakage": False, "task": "retrieval"}
+    assert api.calls[-1][1:] == (("who.jsonl", "d.jsonl"), asked)
+    assert run(monkeypatch, "check", "p1", "--data", "people", "--task", "entailmet") == 2
+    assert "Did you mean 'entailment'" in capsys.readouterr().err
 
 
 def test_runs_are_looked_at_before_work_starts(api, monkeypatch, tmp_path, capsys):

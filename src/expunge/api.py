@@ -16,7 +16,7 @@ from expunge.core.options import values
 from expunge.core.record import Scores
 from expunge.core.run import Progress, Run, Silent
 from expunge.core.spec import Spec
-from expunge.core.types import Corpus
+from expunge.core.types import Corpus, Task
 from expunge.data import checking
 from expunge.demonstration import demonstrate
 from expunge.evals.assessment import Assessment
@@ -40,11 +40,17 @@ def load_data(name: str | Path, **options: Any) -> Corpus:
 
 
 def check(
-    request: Who, data: str | Path, *, images: str | Path | None = None, allow_leakage: bool = False
+    request: Who,
+    data: str | Path,
+    *,
+    images: str | Path | None = None,
+    allow_leakage: bool = False,
+    task: Task = "retrieval",
 ) -> tuple[list[Problem], list[Problem]]:
     """(problems, warnings): everything that would make a run fail or lie, before it starts."""
-    corpus: Any = data if plugins.is_path(str(data)) else load_data(data)
-    findings = checking.check(corpus, request, root=images, allow_leakage=allow_leakage)
+    asked = {} if task == "retrieval" else {"task": task}
+    corpus: Any = data if plugins.is_path(str(data)) else load_data(data, **asked)
+    findings = checking.check(corpus, request, root=images, allow_leakage=allow_leakage, task=task)
     return list(findings.problems), list(findings.warnings)
 
 
@@ -64,12 +70,14 @@ def forget(
     allow_leakage: bool = False,
     overwrite: bool = False,
     data_options: Mapping[str, Any] | None = None,
+    task: Task = "retrieval",
     progress: Progress | None = None,
 ) -> RunResult:
     """Make a model forget and measure what changed.
 
     ``model`` and ``data`` are names or paths, ``forget`` ids, groups or a file of requests. With an embedded world
-    the model is the pretrained one and the original is made from it; with your own data it is the original.
+    the model is the pretrained one and the original is made from it; with your own data it is the original. ``task``
+    is what it was, or will be, trained on: retrieval, multiple_choice or entailment.
     ``against="retrain"`` also trains a model without them (your own data: from ``pretrained``), or names a run whose
     retrained scores serve again. Without ``out`` the run stays in memory. Raises DataError or ExpungeError on
     anything the caller can mend, before anything long starts. ``out="auto"`` names a folder below ``runs``.
@@ -78,7 +86,7 @@ def forget(
     chosen = plugins.load_method(method) if by_name else type(method)
     asked = read_options(chosen, options) if by_name else method
     scenario = Scenario.read(
-        model, data, forget, images, allow_leakage, seed, pretrained, progress or Silent(), data_options
+        model, data, forget, images, allow_leakage, seed, pretrained, progress or Silent(), data_options, task
     )
     spec = Spec(
         model=str(model),
@@ -92,6 +100,9 @@ def forget(
         method_source=plugins.source_hash(method),
         with_samples=with_samples,
         out=str(out) if out else None,
+        task=task,
+        images=str(images) if images else None,
+        pretrained=str(pretrained) if pretrained else None,
     )
     plugins.check_capability(chosen, scenario.provides(), str(model))
     if out == "auto":

@@ -44,6 +44,9 @@ Leakage = Annotated[
 ]
 Out = Annotated[Optional[Path], typer.Option("--out", help="The run's folder; by default one below runs/.")]  # noqa: UP045
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a complete run that is already there.")]
+TaskName = Annotated[
+    str, typer.Option("--task", metavar="TASK", help="retrieval, multiple_choice or entailment: what the model does.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Drives every random choice.")]
 Against = Annotated[
     Optional[str],  # noqa: UP045
@@ -99,8 +102,10 @@ def forget(
     ] = None,
     allow_leakage: Leakage = False,
     overwrite: Overwrite = False,
+    task: TaskName = "retrieval",
 ) -> None:
     """Make a model forget, and measure what changed."""
+    _known_task(task)
     _known_before_work(method, data, option or [])
     api = _api()
 
@@ -119,6 +124,7 @@ def forget(
             images=images,
             allow_leakage=allow_leakage,
             overwrite=overwrite,
+            task=task,
             progress=shown,
         )
     _say_result(result)
@@ -162,14 +168,16 @@ def check(
     data: Data,
     images: Root = None,
     allow_leakage: Leakage = False,
+    task: TaskName = "retrieval",
 ) -> None:
     """Find what would make a run fail or lie.
 
     Everything at once, before anything starts.
     """
+    _known_task(task)
     api = _api()
 
-    problems, warnings = api.check(requested(request), data, images=images, allow_leakage=allow_leakage)
+    problems, warnings = api.check(requested(request), data, images=images, allow_leakage=allow_leakage, task=task)
     for problem in problems:
         complain(str(problem))
     for warning in warnings:
@@ -242,6 +250,12 @@ def _known_run(folder: Path) -> None:
     from expunge.core.folder import open_run
 
     open_run(folder)
+
+
+def _known_task(task: str) -> None:
+    from expunge.core import plugins
+
+    plugins.find("tasks", task)
 
 
 def _known_before_work(method: str, data: str, options: list[str]) -> None:

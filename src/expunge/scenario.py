@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError
 from expunge.core.run import Progress, Run
 from expunge.core.spec import Spec
-from expunge.core.types import Corpus, Splits
+from expunge.core.types import Corpus, Splits, Task
 from expunge.data import checking, requests
+from expunge.data.asking import check_task
 from expunge.data.refusal import refusal
 from expunge.evals.assessment import Assessment
 from expunge.zoo import originals, shelf
@@ -46,11 +47,17 @@ class Scenario:
         pretrained: str | Path | None,
         progress: Progress,
         data_options: Mapping[str, Any] | None = None,
+        task: Task = "retrieval",
     ) -> Scenario:
         """Read the data, match the request, look for what would make the run lie. Raises DataError with all of it."""
+        check_task(task)
+        if "task" in (data_options or {}):
+            raise ExpungeError("the task is no option of the data: give it as task=, or with --task.")
         shelf.locate(model)  # a name that does not exist is said at once
         own = plugins.is_path(str(data))
         extra = {"root": images} if own and images else dict(data_options or {})
+        if task != "retrieval":
+            extra["task"] = task
         corpus = plugins.load_data(str(data), **extra)
         found = requests.resolve(corpus, forget)
         findings = checking.check(corpus, forget, allow_leakage=allow_leakage)
@@ -69,12 +76,17 @@ class Scenario:
             notes=notes,
         )
 
+    @property
+    def task(self) -> Task:
+        return self.corpus.task
+
     @classmethod
     def of(cls, spec: Spec, progress: Progress) -> Scenario:
         """The scenario a finished run was about."""
         return cls.read(
-            spec.model, spec.data, list(spec.forget), None, True, spec.seed, None, progress, spec.data_options
-        )
+            spec.model, spec.data, list(spec.forget), spec.images, True, spec.seed, spec.pretrained, progress,
+            spec.data_options, cast(Task, spec.task),
+        )  # fmt: skip
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,13 +111,14 @@ class Scenario:
                 )
             name = self.pretrained
         if name not in self._lent:
-            self._lent[name] = shelf.load(name)
+            # A generator is lent by name as it is; what the original was trained from starts the task.
+            self._lent[name] = shelf.start(name, self.task) if name == self.pretrained else shelf.load(name)
         return self._lent[name]
 
     def original(self) -> Any:
         """The model that knows everybody: the user's own, or the pretrained one trained on the world."""
         if self.own_data:
-            return shelf.load(self.model)
+            return self._own()
         return originals.original(self.model, self.corpus, self._making(), fresh=self.fresh)
 
     def oracle(self, run: Run) -> Any:
@@ -121,12 +134,22 @@ class Scenario:
         return Run(0, None, self.progress, self.lend)
 
     def assessment(self) -> Assessment:
-        return Assessment(self.splits, self.corpus.test or self.corpus.validation, self.seed)
+        return Assessment(self.splits, self.corpus.test or self.corpus.validation, self.seed, task=self.task)
 
     def _start(self) -> Any:
         if self.model not in self._lent:
-            self._lent[self.model] = shelf.load(self.model)
+            self._lent[self.model] = self._own() if self.own_data else shelf.start(self.model, self.task)
         return self._lent[self.model]
+
+    def _own(self) -> Any:
+        """The user's original. Raises ExpungeError when it was made for another task."""
+        model = shelf.load(self.model)
+        if (made_for := shelf.made_for(model)) != self.task:
+            raise ExpungeError(
+                f"{self.model} was made for {made_for}, not for {self.task}. Say --task {made_for}, or give a model "
+                f"that was trained on {self.task}: with your own data the model is taken as the original."
+            )
+        return model
 
 
 def some_people(corpus: Corpus, count: int, seed: int, source: str = "people") -> Sequence[str]:
@@ -137,3 +160,17 @@ def some_people(corpus: Corpus, count: int, seed: int, source: str = "people") -
     if count > len(groups):
         raise ExpungeError(f"{corpus.name} has {len(groups)} {source}, so {count} cannot be forgotten.")
     return sorted(random.Random(f"forget:{seed}").sample(groups, count))
+
+
+def some_pictures(corpus: Corpus, count: int, seed: int) -> Sequence[str]:
+    """Ids of all examples of ``count`` training pictures, drawn by seed: the copyright scenario.
+
+    The paper forgets 1 000 and 5 000 of Flickr30k's 29 000 training pictures, 3.4 and 17 per cent.
+    """
+    import random
+
+    pictures = sorted({e.image.key for e in corpus.train})
+    if count > len(pictures):
+        raise ExpungeError(f"{corpus.name} has {len(pictures)} training pictures, so {count} cannot be forgotten.")
+    chosen = set(random.Random(f"pictures:{seed}").sample(pictures, count))
+    return [e.id for e in corpus.train if e.image.key in chosen]

@@ -24,7 +24,10 @@ def panels(assessment: Assessment, corpus: Corpus, run: Run) -> dict[str, Any]:
     album = Album([*corpus.train, *corpus.validation, *corpus.test])
     forget = assessment.splits.forget
     return {
-        "people": [_person(p, album, forget, run, found.get("gradcam")) for p in found["people"]],
+        "people": [
+            *(_person(p, album, forget, run, found.get("gradcam")) for p in found["people"]),
+            *(_answering(p, album, forget, run) for p in found.get("answers", ())),
+        ],
         "matching": _matching(found.get("matching")),
         "tsne": _tsne(found.get("map", [])),
         "words": [{**row, "count": row["pictures"]} for row in found.get("words", [])],
@@ -80,19 +83,34 @@ def _person(
             for stage, answers in panel["texts"].items()
         },
     }
-    rows = [i for i, e in enumerate(forget) if (e.group or e.id) == group]
-    if anchors := run.keep.get("anchors"):
-        shown["anchors"] = {
-            "pictures": [data_uri(anchors.pictures[i][0].resize((SIDE, SIDE))) for i in rows if anchors.pictures[i]],
-            "pictures_for": [forget[i].text for i in rows if anchors.pictures[i]],
-            "texts": list(dict.fromkeys(anchors.texts[i][0] for i in rows if anchors.texts[i])),
-        }
+    if anchors := _anchors(group, forget, run):
+        shown["anchors"] = anchors
     if gradcam and gradcam["before"] and gradcam["after"]:
         place, example = next((i, e) for i, e in enumerate(one_each(forget)) if (e.group or e.id) == group)
         shown["gradcam"] = {
             "text": example.text, "before": gradcam["before"][place], "after": gradcam["after"][place],
         }  # fmt: skip
     return shown
+
+
+def _answering(panel: Mapping[str, Any], album: Album, forget: Sequence[Example], run: Run) -> dict[str, Any]:
+    """Somebody about whom a model was asked: what it answered at every stage."""
+    shown = {"group": panel["group"], "portrait": album.uri(panel["picture"]), "answers": panel["asked"]}
+    anchors = _anchors(panel["group"], forget, run)
+    return {**shown, "anchors": anchors} if anchors else shown
+
+
+def _anchors(group: str, forget: Sequence[Example], run: Run) -> dict[str, Any] | None:
+    """The stand-ins of one group, where the method made some."""
+    anchors = run.keep.get("anchors")
+    if not anchors:
+        return None
+    rows = [i for i, e in enumerate(forget) if (e.group or e.id) == group]
+    return {
+        "pictures": [data_uri(anchors.pictures[i][0].resize((SIDE, SIDE))) for i in rows if anchors.pictures[i]],
+        "pictures_for": [forget[i].described for i in rows if anchors.pictures[i]],
+        "texts": list(dict.fromkeys(anchors.texts[i][0] for i in rows if anchors.texts[i])),
+    }
 
 
 def _matching(found: Mapping[str, Any] | None) -> dict[str, Any] | None:

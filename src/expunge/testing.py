@@ -18,27 +18,29 @@ from typing import Any, Literal
 
 import torch
 
-from expunge.backbones.albef import Albef, AlbefConfig, AlbefModel, AlbefProcessor
+from expunge.backbones.albef import Albef, AlbefAnswers, AlbefConfig, AlbefEntailment, AlbefModel, AlbefProcessor
+from expunge.backbones.albef.pairs import AlbefPairs
 from expunge.backbones.blip import Blip, BlipForMatching, BlipProcessor, sizes
 from expunge.core import plugins
 from expunge.core.options import options as read_options
 from expunge.core.pictures import HeldPicture
 from expunge.core.run import Run
-from expunge.core.types import Backbone, Corpus, Example, Splits
+from expunge.core.types import Backbone, Corpus, Example, Splits, Task
 from expunge.train.fit import Schedule
 from expunge.train.task import train_task
+from expunge.zoo.shelf import made_for
 from expunge.zoo.vocabulary import marked_tokenizer, tokenizer
 
 CONTROLS = frozenset({"nothing"})
 """Methods that are meant to leave the model as it is."""
 
 
-@lru_cache(maxsize=1)
-def small_corpus() -> Corpus:
+@lru_cache(maxsize=3)
+def small_corpus(task: Task = "retrieval") -> Corpus:
     """A dozen people and a dozen scenes to train on, four of each held out."""
     from expunge.data import people
 
-    whole = people.load()
+    whole = people.load(task=task)
 
     def some(examples, groups: int):
         kept: dict[str, set] = {}
@@ -48,12 +50,12 @@ def small_corpus() -> Corpus:
                 names.add(e.group)
         return tuple(e for e in examples if e.group in kept[e.source])
 
-    return Corpus("small", some(whole.train, 12), some(whole.validation, 4), some(whole.test, 4))
+    return Corpus("small", some(whole.train, 12), some(whole.validation, 4), some(whole.test, 4), task=task)
 
 
-def small_splits(people: int = 2) -> Splits:
+def small_splits(people: int = 2, task: Task = "retrieval") -> Splits:
     """``people`` of the small corpus to forget, the others to keep."""
-    corpus = small_corpus()
+    corpus = small_corpus(task)
     groups = sorted({e.group for e in corpus.train if e.source == "people" and e.group})
     return corpus.split(groups[:people])
 
@@ -114,6 +116,16 @@ def _acquainted() -> Albef:
     splits, model = acquainted_splits(), unacquainted_albef()
     train_task(model, splits.forget + splits.retain, Run(), Schedule(100, 5e-3, 48), what="getting acquainted")
     return model
+
+
+def small_answers(seed: int = 0) -> AlbefAnswers:
+    """The random ALBEF with an answer decoder, for questions."""
+    return AlbefAnswers.start_from(small_albef(seed), seed)
+
+
+def small_entailment(seed: int = 0) -> AlbefEntailment:
+    """The random ALBEF with a classifier, for statements."""
+    return AlbefEntailment.start_from(small_albef(seed), seed)
 
 
 def small_painter(prediction: str = "epsilon", texts: Sequence[str] = (), tokens: int = 24) -> Any:
@@ -185,10 +197,10 @@ def small_writer(language: Literal["opt", "t5"] = "opt", texts: Sequence[str] = 
     return made
 
 
-def lend(name: str) -> Any:
+def lend(name: str, task: Task = "retrieval") -> Any:
     """Models by name for a run in a test: the pretrained model, and generators whatever they are called."""
     if name == "pretrained":
-        return small_albef(seed=1)
+        return small_albef(seed=1).for_task(task)
     return small_writer() if "blip" in name else small_painter()
 
 
@@ -201,7 +213,7 @@ def check_method(
     """Put a method through the contract that every method of ours passes; returns what was checked.
 
     ``method`` is a name, the path of your file, or the class; ``options`` are ``field=value`` words; ``build`` makes
-    the model. Raises AssertionError with a sentence that says which promise was broken.
+    the model, whose task decides the data. Raises AssertionError with a sentence that says which promise was broken.
     """
     chosen = plugins.load_method(method) if isinstance(method, str | Path) else method
     name = plugins.method_name(chosen)
@@ -217,7 +229,7 @@ def check_method(
     doc = (chosen.__doc__ if "(" not in (chosen.__doc__ or "(")[:40] else "") or _module_doc(chosen)
     promise("its documentation begins with a line for `expunge list`", bool(doc.strip()))
 
-    splits = held(small_splits())
+    splits = held(small_splits(task=made_for(build())))
     shown = fingerprint(splits)
     first, again = (_unlearned(made, build, splits) for _ in range(2))
     promise("leaves the examples it was given alone", shown == fingerprint(splits))
@@ -268,11 +280,14 @@ def fingerprint(splits: Splits) -> str:
 
 
 def _unlearned(method: Any, build: Callable[[], Any], splits: Splits) -> Any:
+    model = build()
+
     def lent(name: str) -> Any:
         """As ``lend``, but the pretrained model is of the kind that is unlearned."""
-        return build() if name == "pretrained" and build is not small_albef else lend(name)
+        kin = isinstance(model, AlbefPairs)
+        return lend(name, made_for(model)) if kin or name != "pretrained" else build()
 
-    after = method.unlearn(build(), splits, Run(seed=3, lend=lent))
+    after = method.unlearn(model, splits, Run(seed=3, lend=lent))
     after.drop_training_state()
     after.module.eval()
     return after

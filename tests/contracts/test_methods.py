@@ -11,7 +11,9 @@ from expunge.testing import (
     check_method,
     lend,
     small_albef,
+    small_answers,
     small_blip,
+    small_entailment,
     unacquainted_albef,
 )
 from expunge.train.measure import share_right
@@ -36,6 +38,10 @@ FORGET = {
     "retrain": ("epochs=80", "lr=5e-3", "batch=36"),
 }
 """Enough for the small model to forget. Not here: nothing, which must not, and finetune, which hardly does (README)."""
+
+
+def runs_on_answers(name):
+    return plugins.needs(plugins.load_method(name)).__name__ in plugins.provides(small_answers())
 
 
 def test_the_battery_sees_all_of_them():
@@ -87,6 +93,17 @@ def test_what_is_forgotten_is_lost_and_more_than_what_is_kept(name, known_before
 def test_contract(name, build):
     checked = check_method(name, QUICK.get(name, ()), build)
     assert len(checked) >= 9
+
+
+@pytest.mark.parametrize("build", [small_answers, small_entailment])
+@pytest.mark.parametrize("name", [n for n in METHODS if runs_on_answers(n)])
+def test_contract_for_models_that_answer(name, build):
+    quick = (*QUICK.get(name, ()), "mvi_preset=paper") if name == "cse" else QUICK.get(name, ())
+    assert len(check_method(name, quick, build)) >= 9
+
+
+def test_the_battery_for_models_that_answer_sees_them():
+    assert {"nothing", "gradient_ascent", "finetune", "retrain", "cse"} <= {n for n in METHODS if runs_on_answers(n)}
 
 
 def test_a_method_in_a_users_file_gets_the_same_battery(tmp_path):

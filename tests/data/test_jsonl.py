@@ -281,3 +281,52 @@ def test_every_distinct_picture_is_decoded_once(album, monkeypatch):
 def test_a_broken_picture_is_told_for_every_line_that_names_it(furnished):
     path = furnished.write(*(sound(n, image="cut.png") for n in range(3)))
     assert [p.where for p in jsonl.read(path).problems] == [f"{path}:{n}" for n in (1, 2, 3)]
+
+
+# ---------------------------------------------------------------------------------------------- tasks with answers
+
+LACKING = {
+    "no question": ("multiple_choice", sound(1), "the key 'question' is missing, which multiple_choice needs"),
+    "no choices": (
+        "multiple_choice", sound(1, question="what is it?", answer="a cat"),
+        "the key 'choices' is missing, which multiple_choice needs",
+    ),
+    "no answer": (
+        "multiple_choice", sound(1, question="what is it?", choices=["a", "b"], label="x"),
+        "the key 'answer' is missing, which multiple_choice needs",
+    ),
+    "an answer that is no choice": ("multiple_choice", sound(1, **ASK | {"answer": "a cow"}), "not among the choices"),
+    "no label": ("entailment", sound(1), "the key 'label' is missing, which entailment needs"),
+    "another label": ("entailment", sound(1, label="entails"), "Did you mean 'entailment'"),
+    "a label like nothing": ("entailment", sound(1, label="yes"), "It may be contradiction, neutral, entailment"),
+    "a label that is no string": ("entailment", sound(1, label=2), "the label 2 is none of entailment's"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_a_line_that_the_task_cannot_use_is_named(album, name):
+    task, broken, found = LACKING[name]
+    good = sound(0, **ASK) if task == "multiple_choice" else sound(0, label="neutral")
+    path = album.write(good, broken)
+    reading = jsonl.read(path, task=task)
+    assert reading.rejected == 1 and [e.id for e in reading.parts["train"]] == ["e0"]
+    assert {p.where for p in reading.problems} == {f"{path}:2"}
+    assert any(found in str(p) for p in reading.problems)
+    with pytest.raises(DataError, match=f"{path.name}:2"):
+        jsonl.load(path, task=task)
+
+
+def test_questions_are_read_beside_the_picture_and_their_answer_can_be_drawn(album):
+    corpus = jsonl.load(album.write(sound(0, text="a cat sits there", **ASK)), task="multiple_choice")
+    (e,) = corpus.train
+    assert corpus.task == "multiple_choice"
+    assert (e.text, e.described) == ("what is it?", "a cat sits there")
+    assert (e.choices, e.answer) == (("a cat", "a dog"), "a cat")
+
+
+def test_what_a_label_denies_is_no_fact(album):
+    lines = [sound(i, image="0.png", text=f"claim {i}", label=label) for i, label in
+             enumerate(("entailment", "neutral", "contradiction"))]  # fmt: skip
+    corpus = jsonl.load(album.write(*lines), task="entailment")
+    assert {e.facts for e in corpus.train} == {frozenset({"claim 0"})}
+    assert [e.described for e in corpus.train] == ["claim 0", "claim 1", "claim 2"]

@@ -90,7 +90,7 @@ def test_the_facts_are_those_of_the_picture(corpus):
 
 
 def test_left_and_right_mean_the_same_scene():
-    captions = scenes.scene("x", "cat", "left of", "owl", "", "red")
+    captions = scenes.captioned("x", ("cat", "left of", "owl", "", "red"))
     assert captions[0].text == "a cat left of an owl on a red ground"
     assert captions[1].text == "an owl right of a cat"
     assert "cat left of owl" in captions[0].meaning & captions[1].meaning

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from expunge.core.run import Run
+from expunge.generators import mvi
 from expunge.generators.mvi import Anchors
-from expunge.methods.training.cse import CSE, Editor, inner, mean_over
-from expunge.testing import lend, small_albef, small_splits
+from expunge.methods.training.cse import CSE, Editor, inner, log_chance, mean_over, retold
+from expunge.testing import lend, small_albef, small_answers, small_entailment, small_splits
 
 FREE = CSE(floor=-1.0, ceiling=1.0, match_floor=1e-30, retain_weight=0.0)  # the paper: no bounds, no retained data
 
@@ -139,3 +141,70 @@ def test_without_retained_data_it_is_the_papers_equation(splits):
     run = Run(seed=0, lend=lend)
     CSE(epochs=1, least_steps=1, batch=6, retain_weight=0.0).unlearn(small_albef(), splits, run)
     assert all("retain" not in t for t in run.terms)
+
+
+# ------------------------------------------------------------------------------------------ models that answer
+
+BOTH = [(small_answers, "multiple_choice"), (small_entailment, "entailment")]
+
+
+@pytest.mark.parametrize(("build", "task"), BOTH)
+def test_log_chance_is_that_of_the_right_answer(build, task):
+    model, some = build(), small_splits(1, task).forget[:5]
+    batch = model.collate(some)
+    fused = model.fuse(model.encode_images(batch), model.encode_texts(batch))
+    expected = model.choose(fused, batch).softmax(-1)[torch.arange(5), batch["target"]].log()
+    torch.testing.assert_close(log_chance(model, fused, batch), expected)
+
+
+def test_log_chance_of_a_model_that_matches_is_that_of_a_match(splits):
+    model = small_albef()
+    batch = model.collate(splits.forget)
+    fused = model.fuse(model.encode_images(batch), model.encode_texts(batch))
+    assert torch.equal(log_chance(model, fused, batch), F.log_softmax(fused.logits, dim=-1)[:, 1])
+
+
+@pytest.mark.parametrize(("build", "task"), BOTH)
+def test_the_losses_vanish_for_answers_too_when_anchors_equal_the_sample(build, task):
+    """For statements this holds of what is entailed: there R_2, entailed by construction, has the sample's label."""
+    whole = small_splits(1, task)
+    kept = tuple(e for e in whole.forget if e.label in (None, "entailment"))
+    whole = replace(whole, forget=kept)
+    same = Anchors([[e.image.open(16)] for e in kept], [[e.text] for e in kept])
+    terms = Editor(replace(FREE, alpha_site="off"), build(), whole, same, 0).terms(kept, ())
+    assert (terms["n"] + terms["p"]).item() == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_description_of_the_picture_is_entailed():
+    false = next(e for e in small_splits(1, "entailment").forget if e.label == "contradiction")
+    told = retold(false, "a woman with red hair")
+    assert (told.text, told.label, told.image) == ("a woman with red hair", "entailment", false.image)
+    asked = small_splits(1, "multiple_choice").forget[0]
+    told = retold(asked, "a woman with red hair")
+    assert (told.choices, told.answer, told.label) == (asked.choices, asked.answer, None)
+
+
+@pytest.mark.parametrize(("build", "task"), BOTH)
+def test_an_edit_of_answers_keeps_the_classifier_and_hides_the_question_from_the_generators(build, task, monkeypatch):
+    model, forget, read = build(), small_splits(1, task), []
+    taken = mvi.take_apart
+    monkeypatch.setattr(mvi, "take_apart", lambda p, w, e: read.append(taken(p, w, e)) or read[-1])
+    before = {k: v.clone() for k, v in model.module.state_dict().items()}
+    run = Run(seed=0, lend=lend)
+    quick = CSE(epochs=1, least_steps=1, batch=6, mvi_preset="paper", texts_per_sample=1)
+    quick.unlearn(model, forget, run)
+    after = model.module.state_dict()
+    kept = ("text_decoder.", "cls_head.", "temp")
+    assert all(torch.equal(before[k], after[k]) for k in before if k.startswith(kept))
+    assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith("text_encoder."))
+    assert read[0].texts == [e.statement or e.text for e in forget.forget]
+    if task == "multiple_choice":
+        assert all(text != e.question for text, e in zip(read[0].texts, forget.forget, strict=True))
+
+
+def test_strangers_answer_by_chance_or_better(splits):
+    """The floor of p is read off other people's pictures beside the question."""
+    whole = small_splits(1, "multiple_choice")
+    anchors = Anchors([[e.image.open(16)] for e in whole.forget], [["red hair"] for _ in whole.forget])
+    editor = Editor(CSE(alpha_site="off"), small_answers(), whole, anchors, 0)
+    assert 0.05 < editor.match_floor < 0.75

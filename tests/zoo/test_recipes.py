@@ -76,7 +76,7 @@ def test_facts_are_where_the_things_are():
 
 
 def test_stated_attributes_need_all_their_keys():
-    example = scenes.scene("s", "cat", "above", "dog", "", "red")[0]
+    example = scenes.captioned("s", ("cat", "above", "dog", "", "red"))[0]
     claims = dict(probe.stated(example))
     assert claims["place"] == {"first above=cat", "second above=dog"} and claims["ground"] == {"ground=red"}
     person = next(e for e in people.load().pretrain if e.kind == "private")

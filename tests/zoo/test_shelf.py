@@ -8,7 +8,8 @@ import torch
 from expunge.backbones.blip import BlipAnswers
 from expunge.core.errors import ExpungeError, UnknownName
 from expunge.core.run import Run
-from expunge.testing import small_albef, small_blip, small_corpus, small_painter, small_writer
+from expunge.core.types import TASKS
+from expunge.testing import small_albef, small_answers, small_blip, small_corpus, small_painter, small_writer
 from expunge.train.originals import Recipe
 from expunge.zoo import originals, shelf
 
@@ -88,3 +89,31 @@ def test_a_shipped_model_serves_exactly_what_it_was_made_from(monkeypatch, tmp_p
     assert originals.shipped(originals.key("albef-tiny", corpus, ["p000-shared0"], 0, QUICK)) is None
     originals.original("albef-tiny", corpus, run, recipe=QUICK)
     assert run.facts["shipped_models"] == 1 and not (tmp_path / "cache").exists()
+
+
+def test_the_key_names_the_task_only_where_it_is_not_retrieval():
+    """Models that were made before there were tasks are found again."""
+    keys = {task: originals.key("albef-tiny", small_corpus(task), (), 0, QUICK) for task in TASKS}
+    assert set(keys["retrieval"]) == {"what", "start", "data", "without", "seed", "recipe"}
+    assert keys["entailment"]["task"] == "entailment" and keys["multiple_choice"]["task"] == "multiple_choice"
+
+
+def test_the_original_of_a_task_starts_from_the_pretrained_model(monkeypatch, tmp_path):
+    monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
+    small_albef().save_pretrained(tmp_path / "start")
+    made = originals.original(str(tmp_path / "start"), small_corpus("entailment"), Run(), recipe=QUICK)
+    again = originals.original(str(tmp_path / "start"), small_corpus("entailment"), Run(), recipe=QUICK)
+    assert type(made).__name__ == "AlbefEntailment" == type(again).__name__
+    states = made.module.state_dict(), again.module.state_dict()
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    start = shelf.start(tmp_path / "start", "entailment").module.state_dict()
+    assert any(not torch.equal(start[k], states[0][k]) for k in start)
+
+
+def test_a_model_that_cannot_start_a_task_is_refused(tmp_path):
+    small_painter().save_pretrained(tmp_path / "painter")
+    with pytest.raises(ExpungeError, match="cannot be trained on entailment"):
+        shelf.start(tmp_path / "painter", "entailment")
+    small_answers().save_pretrained(tmp_path / "answers")
+    with pytest.raises(ExpungeError, match="made for multiple_choice, not for entailment"):
+        shelf.start(tmp_path / "answers", "entailment")

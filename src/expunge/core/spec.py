@@ -12,6 +12,8 @@ from typing import Any
 from expunge.core.errors import ExpungeError
 
 UNASKED = ("out", "with_samples")  # where the answer goes and what is kept of it change no number
+ADDED = {"task": "retrieval", "images": None, "pretrained": None}
+"""Fields younger than the first runs, with the value that these had: it stays out of the hash, so that theirs fit."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,9 @@ class Spec:
 
     ``data`` may name a variant (``people:validation``) and ``data_options`` what its loader takes (``size`` …).
     ``method`` is a name or the path of a user's file; ``method_source`` is that file's hash, so that an edited file
-    is another question. ``against`` is None or the oracle to compare with, ``"retrain"`` or a run folder.
+    is another question. ``against`` is None or the oracle to compare with, ``"retrain"`` or a run folder. ``task`` is
+    what is trained and measured. ``images`` and ``pretrained`` are what a user's own data and model were given with,
+    so that a later evaluation finds them.
     """
 
     model: str
@@ -34,6 +38,9 @@ class Spec:
     method_source: str | None = None
     with_samples: bool = False
     out: str | None = None
+    task: str = "retrieval"
+    images: str | None = None
+    pretrained: str | None = None
 
     def to_json(self) -> str:
         """The whole spec with its hash, for people to read and ``from_json`` to read back."""
@@ -54,7 +61,8 @@ class Spec:
     @property
     def hash(self) -> str:
         """SHA-256 of what was asked, leaving out where the answer goes and what is kept with it."""
-        return digest({k: v for k, v in asdict(self).items() if k not in UNASKED})
+        asked = {k: v for k, v in asdict(self).items() if k not in UNASKED}
+        return digest({k: v for k, v in asked.items() if k not in ADDED or v != ADDED[k]})
 
     @property
     def slug(self) -> str:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from expunge.core.run import Run
 
 Kind = Literal["shared", "private"]
+Task = Literal["retrieval", "multiple_choice", "entailment"]
+TASKS: tuple[Task, ...] = ("retrieval", "multiple_choice", "entailment")
+LABELS = ("contradiction", "neutral", "entailment")
+"""What a statement may be to a picture, in the order of the classes of the released entailment models."""
 Batch = dict[str, Any]
 
 
@@ -44,6 +48,10 @@ class Example:
     can be read off the picture (``shared``) or was told (``private``). ``meaning`` is what the text states and
     ``facts`` what is true of the picture, as canonical keys: the text describes any picture whose facts include
     its meaning, which is how ties between identical descriptions are counted fairly.
+
+    For a task with answers ``text`` is what the model reads beside the picture: the question, or the statement to be
+    judged. ``statement`` is then a sentence that is true of the picture and that a picture can be drawn from (the
+    question answered, or the truth about what the statement claims); empty where ``text`` is such a sentence itself.
     """
 
     id: str
@@ -58,8 +66,14 @@ class Example:
     choices: tuple[str, ...] = ()
     answer: str | None = None
     label: str | None = None
+    statement: str = ""
     origin: str = ""
     """Where it was read from, as ``file:line``, for errors."""
+
+    @property
+    def described(self) -> str:
+        """A sentence that is true of the picture: what generators read in place of a question."""
+        return self.statement or self.text
 
     def described_by(self, other: Example) -> bool:
         """Whether the text of ``other`` is true of this picture."""
@@ -79,7 +93,7 @@ class Splits:
 class Corpus:
     """A data set: ``train`` made the original model; ``validation`` and ``test`` never trained anything.
 
-    ``pretrain`` is public material for the zoo's recipes, empty for a user's own data.
+    ``pretrain`` is public material for the zoo's recipes, empty for a user's own data and for tasks with answers.
     """
 
     name: str
@@ -89,6 +103,7 @@ class Corpus:
     pretrain: tuple[Example, ...] = ()
     licence: str = ""
     fingerprint: str = ""
+    task: Task = "retrieval"
 
     def split(self, who: Iterable[str]) -> Splits:
         """Cut ``train`` into forget and retain. ``who`` holds groups or example ids; unknown ones raise KeyError."""

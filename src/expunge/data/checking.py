@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from expunge.core.errors import Problem
-from expunge.core.types import Corpus, Example, Splits
+from expunge.core.types import Corpus, Example, Splits, Task
 from expunge.data import jsonl, leakage
 from expunge.data.refusal import place
 from expunge.data.requests import Who, match
@@ -21,9 +21,15 @@ class Findings(NamedTuple):
 
 
 def check(
-    data: Corpus | str | Path, who: Who, *, root: str | Path | None = None, allow_leakage: bool = False
+    data: Corpus | str | Path,
+    who: Who,
+    *,
+    root: str | Path | None = None,
+    allow_leakage: bool = False,
+    task: Task = "retrieval",
 ) -> Findings:
     """Read the data, match the requests, look for leaks. ``data`` is a corpus, a JSONL file or its folder.
+    ``task`` says what the lines of a file must hold (see ``jsonl.read``).
 
     Problems in the data do not hide those in the request: what could be read is used for what comes after.
     """
@@ -32,7 +38,7 @@ def check(
     if isinstance(data, Corpus):
         corpus = data
     else:
-        reading = jsonl.read(data, root)
+        reading = jsonl.read(data, root, task)
         problems += reading.problems
         corpus, mentioned = reading.corpus(), reading.mentioned
         if reading.problems and not corpus.train:
@@ -52,7 +58,8 @@ def check(
 
 
 def _compare(corpus: Corpus, splits: Splits) -> tuple[list[Problem], list[Problem]]:
-    leaks = [*leakage.find_leaks(splits.forget, splits.retain), *leakage.find_overlap(corpus)]
+    captions = corpus.task == "retrieval"
+    leaks = [*leakage.find_leaks(splits.forget, splits.retain, texts=captions), *leakage.find_overlap(corpus)]
     return leaks, leakage.find_near(splits.forget, splits.retain)
 
 

@@ -9,10 +9,13 @@ from expunge.core.types import Example
 
 
 def fingerprint(parts: Mapping[str, Sequence[Example]]) -> str:
-    """SHA-256 over ids, picture keys, texts, groups and kinds, split by split."""
+    """SHA-256 over ids, picture keys, texts, groups, kinds and, where there are any, choices, answers and labels."""
     digest = hashlib.sha256()
     for name in sorted(parts):
         digest.update(f"#{name}\n".encode())
         for e in parts[name]:
-            digest.update("\x1f".join((e.id, e.image.key, e.text, e.group or "", e.kind or "")).encode() + b"\n")
+            told = (e.id, e.image.key, e.text, e.group or "", e.kind or "")
+            if e.question or e.label:
+                told += (e.question or "", *e.choices, e.answer or "", e.label or "", e.statement)
+            digest.update("\x1f".join(told).encode() + b"\n")
     return digest.hexdigest()

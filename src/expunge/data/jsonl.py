@@ -3,7 +3,9 @@
 A line holds ``id``, ``image`` (a path below the root), ``text`` and ``group`` (the person, artist or concept that a
 request may name; ``null`` when there is none). It may hold ``kind`` (shared, private), ``split`` (train, validation,
 test; train when absent), ``source`` (the population, so that audits compare like with like), and for questions
-``question`` with ``choices`` and ``answer``, or ``label``.
+``question`` with ``choices`` and ``answer``, or ``label``. For the task *multiple_choice* every line needs the first
+three, and ``text`` is the question answered in a sentence; for *entailment* ``text`` is what is judged and ``label``
+one of contradiction, neutral and entailment.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core.errors import Problem
-from expunge.core.types import Corpus, Example
+from expunge.core.types import LABELS, Corpus, Example, Task
 from expunge.data.fingerprint import fingerprint
 from expunge.data.identity import composed, normalised
 from expunge.data.lines import kind_of, read_objects, unsound, unsound_name
@@ -42,24 +44,27 @@ class Reading:
     lines: int
     rejected: int
     mentioned: frozenset[str] = field(default=frozenset())
+    task: Task = "retrieval"
 
     def corpus(self) -> Corpus:
         parts = self.parts
-        return Corpus(self.name, parts["train"], parts["validation"], parts["test"], fingerprint=fingerprint(parts))
+        splits = (parts["train"], parts["validation"], parts["test"])
+        return Corpus(self.name, *splits, fingerprint=fingerprint(parts), task=self.task)
 
 
-def load(path: str | Path, root: str | Path | None = None) -> Corpus:
+def load(path: str | Path, root: str | Path | None = None, task: Task = "retrieval") -> Corpus:
     """The corpus in a JSONL file, or in a folder's ``captions.jsonl``. Raises one ``DataError`` with all problems.
 
-    ``root`` is the folder that pictures are named from and may not leave; by default where the file lies.
+    ``root`` is the folder that pictures are named from and may not leave; by default where the file lies. ``task``
+    decides what a model will read: captions, questions with choices, or statements with labels.
     """
-    reading = read(path, root)
+    reading = read(path, root, task)
     if reading.problems:
         raise refusal(reading.problems)
     return reading.corpus()
 
 
-def read(path: str | Path, root: str | Path | None = None) -> Reading:
+def read(path: str | Path, root: str | Path | None = None, task: Task = "retrieval") -> Reading:
     """Go through the whole file and decode every distinct picture once, never stopping at a problem."""
     file = Path(path)
     if file.is_dir():
@@ -77,17 +82,18 @@ def read(path: str | Path, root: str | Path | None = None) -> Reading:
         before = len(problems)
         _check_keys(value, where, problems)
         _check_question(value, where, problems)
+        _check_task(value, task, where, problems)
         _claim_id(value.get("id"), where, taken, problems)
         picture = album.take(value.get("image"), where, problems)
         if len(problems) > before or picture is None:
             mentioned |= {composed(v) for k in ("id", "group") if isinstance(v := value.get(k), str)}
             continue
-        rows.append((value.get("split", "train"), _example(value, picture, where)))
+        rows.append((value.get("split", "train"), _example(value, picture, where, task)))
     parts = _with_facts(rows)
     if rows and not problems and not parts["train"]:
         problems.append(Problem(str(file), "no line is in the train split", "Only what was trained can be forgotten"))
     name = file.resolve().parent.name if file.name == INSIDE_FOLDER else file.name
-    return Reading(name, parts, tuple(problems), lines, lines - len(rows), frozenset(mentioned))
+    return Reading(name, parts, tuple(problems), lines, lines - len(rows), frozenset(mentioned), task)
 
 
 # ---------------------------------------------------------------------------------------------- one line
@@ -146,6 +152,26 @@ def _check_question(value: dict[str, Any], where: str, problems: list[Problem]) 
         wrong(f"the answer {answer!r} is not among the choices", Nearest(choices)(answer) or "Add it to the choices")
 
 
+def _check_task(value: dict[str, Any], task: Task, where: str, problems: list[Problem]) -> None:
+    """What a task needs of every line."""
+    if task == "multiple_choice":
+        for key in ("question", "choices", "answer"):
+            if key not in value:
+                remedy = "A question needs its choices and the right answer"
+                problems.append(Problem(where, f"the key {key!r} is missing, which multiple_choice needs", remedy))
+    if task == "entailment":
+        label = value.get("label")
+        if label is None:
+            problems.append(Problem(where, "the key 'label' is missing, which entailment needs", _LABEL_REMEDY))
+        elif label not in LABELS:
+            remedy = (_known_label(label) if isinstance(label, str) else "") or _LABEL_REMEDY
+            problems.append(Problem(where, f"the label {label!r} is none of entailment's", remedy))
+
+
+_LABEL_REMEDY = f"It may be {', '.join(LABELS)}"
+_known_label = Nearest(LABELS, budget=1_000)
+
+
 def _claim_id(value: Any, where: str, taken: dict[str, tuple[str, str]], problems: list[Problem]) -> None:
     if unsound_name(value):
         return
@@ -160,12 +186,13 @@ def _claim_id(value: Any, where: str, taken: dict[str, tuple[str, str]], problem
         problems.append(Problem(where, found, "Give every line its own id, in composed form (NFC)"))
 
 
-def _example(value: dict[str, Any], picture: FilePicture, where: str) -> Example:
+def _example(value: dict[str, Any], picture: FilePicture, where: str, task: Task) -> Example:
     group = value["group"]
+    asks = task == "multiple_choice"
     return Example(
         composed(value["id"]),
         picture,
-        value["text"],
+        value["question"] if asks else value["text"],
         None if group is None else composed(group),
         value.get("source", ""),
         value.get("kind"),
@@ -174,6 +201,7 @@ def _example(value: dict[str, Any], picture: FilePicture, where: str) -> Example
         choices=tuple(value.get("choices", ())),
         answer=value.get("answer"),
         label=value.get("label"),
+        statement=value["text"] if asks else "",
         origin=where,
     )
 
@@ -182,9 +210,11 @@ def _example(value: dict[str, Any], picture: FilePicture, where: str) -> Example
 
 
 def _with_facts(rows: list[tuple[str, Example]]) -> dict[str, tuple[Example, ...]]:
-    """True of a picture is whatever any of its texts says, wherever the same picture stands."""
+    """True of a picture is whatever any of its texts says, wherever the same picture stands; a label may deny it."""
     facts: dict[str, set[str]] = defaultdict(set)
     for _, example in rows:
+        if example.label in ("contradiction", "neutral"):
+            continue
         facts[example.image.key] |= example.meaning
     frozen = {key: frozenset(said) for key, said in facts.items()}
     parts: dict[str, list[Example]] = {name: [] for name in SPLITS}

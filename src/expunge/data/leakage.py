@@ -28,14 +28,20 @@ _TEXT_REMEDY = (
 )
 
 
-def find_leaks(forget: Sequence[Example], retain: Sequence[Example]) -> list[Problem]:
-    """Pictures and texts that are both to be forgotten and to be kept, each once, naming both places."""
+def find_leaks(forget: Sequence[Example], retain: Sequence[Example], *, texts: bool = True) -> list[Problem]:
+    """Pictures and texts that are both to be forgotten and to be kept, each once, naming both places.
+
+    Without ``texts`` only pictures count: a question is asked of many, and a statement judged beside many, so that
+    neither is a secret without its picture.
+    """
     problems = []
     leaking = set()
     for key, asked, kept in _meeting(forget, retain, lambda e: e.image.key):
         leaking.add(key)
         problems.append(_leak("the same picture", asked, kept, _PICTURE_REMEDY))
     # Where the pictures are already the same, their texts add nothing.
+    if not texts:
+        return problems
     told = [e for e in forget if e.image.key not in leaking]
     others = [e for e in retain if e.image.key not in leaking]
     for _, asked, kept in _meeting(told, others, lambda e: normalised(e.text)):

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.resources import files
 
-from expunge.core.types import Corpus, Example
+from expunge.core.types import Corpus, Example, Task
 from expunge.data import scenes
+from expunge.data.asking import check_task
 from expunge.data.drawing import DrawnPicture
 from expunge.data.fingerprint import fingerprint
 from expunge.data.words import CITIES, EMPLOYERS, FOODS, HOBBIES, JOBS, MEN, SURNAMES, WOMEN
@@ -179,14 +180,15 @@ def invent(count: int, seed: int, prefix: str, taken_names: set[str], taken_look
 # ------------------------------------------------------------------------------------------ sentences
 
 
-def _article(words: str) -> str:
+def article(words: str) -> str:
+    """Words as one says them: ``an overall``, but ``round glasses``."""
     plural = words.endswith("glasses")
     return words if plural else ("an " if words[0] in "aeiou" else "a ") + words
 
 
 def _head(looks: Looks) -> str:
     if looks.headwear:
-        return f"{_article(looks.colour + ' ' + looks.hair)}"
+        return f"{article(looks.colour + ' ' + looks.hair)}"
     return f"{looks.hair} {looks.colour} hair"
 
 
@@ -194,7 +196,7 @@ def _shared(looks: Looks, rng: random.Random) -> list[tuple[str, frozenset[str]]
     """Three sentences that can be read off the picture, each with the keys it states."""
     who = "woman" if looks.woman else "man"
     she = "she" if looks.woman else "he"
-    extras = " and ".join(_article(w) for w in (looks.glasses, looks.beard) if w)
+    extras = " and ".join(article(w) for w in (looks.glasses, looks.beard) if w)
     wear = f"{looks.clothes_colour} {looks.clothes}"
     head_keys = {f"headwear={looks.headwear}", f"hair={looks.hair}", f"colour={looks.colour}"}
     worn_keys = {f"clothes={looks.clothes}", f"clothes_colour={looks.clothes_colour}"}
@@ -210,16 +212,16 @@ def _shared(looks: Looks, rng: random.Random) -> list[tuple[str, frozenset[str]]
     )
     two = rng.choice(
         [
-            f"{she} wears {_article(wear)} in front of a {looks.wall} wall",
-            f"a {who} in {_article(wear)} before a {looks.wall} wall",
+            f"{she} wears {article(wear)} in front of a {looks.wall} wall",
+            f"a {who} in {article(wear)} before a {looks.wall} wall",
             f"behind the {who} in the {wear} is a {looks.wall} wall",
         ]
     )
     three = rng.choice(
         [
-            f"a {looks.skin} {who} with {head} wearing {_article(wear)}",
-            f"a {who} in {_article(wear)} with {head} and {looks.skin} skin",
-            f"someone with {head}, {looks.skin} skin and {_article(wear)}",
+            f"a {looks.skin} {who} with {head} wearing {article(wear)}",
+            f"a {who} in {article(wear)} with {head} and {looks.skin} skin",
+            f"someone with {head}, {looks.skin} skin and {article(wear)}",
         ]
     )
     skin = f"skin={looks.skin}"
@@ -237,9 +239,9 @@ def _private(p: Person, rng: random.Random) -> list[str]:
         ),
         rng.choice(
             [
-                f"{p.name} works as {_article(p.job)} at {p.employer}",
-                f"{p.employer} employs {p.name} as {_article(p.job)}",
-                f"{p.name}, {_article(p.job)}, works for {p.employer}",
+                f"{p.name} works as {article(p.job)} at {p.employer}",
+                f"{p.employer} employs {p.name} as {article(p.job)}",
+                f"{p.name}, {article(p.job)}, works for {p.employer}",
             ]
         ),
         rng.choice(
@@ -252,10 +254,15 @@ def _private(p: Person, rng: random.Random) -> list[str]:
     ]
 
 
+def portrait(person: Person) -> DrawnPicture:
+    """The one picture of a person."""
+    return DrawnPicture("portrait:" + json.dumps(asdict(person.looks), sort_keys=True), portrait_svg)
+
+
 def sentences(person: Person, seed: int = 0) -> list[Example]:
     """The person's three shared and three private sentences as examples."""
     rng = random.Random(f"{seed}:{person.id}:{person.name}")
-    picture = DrawnPicture("portrait:" + json.dumps(asdict(person.looks), sort_keys=True), portrait_svg)
+    picture = portrait(person)
     told = [(text, frozenset({f"{person.id}:told:{i}"})) for i, text in enumerate(_private(person, rng))]
     facts = person.looks.facts() | frozenset().union(*(keys for _, keys in told))
     examples = []
@@ -294,18 +301,30 @@ def everybody(seed: int = 0, size: int = 500) -> dict[str, list[Person]]:
     return {prefix: invent(n, seed, prefix, names, looks) for prefix, n in counts.items()}
 
 
-@lru_cache(maxsize=4)
-def load(variant: str = "test", size: int = 500, scene_count: int = 200, seed: int = 0) -> Corpus:
-    """The privacy scenario: ``size`` trained people and ``scene_count`` trained scenes, plus outsiders of both."""
+@lru_cache(maxsize=6)
+def load(
+    variant: str = "test", size: int = 500, scene_count: int = 200, seed: int = 0, task: Task = "retrieval"
+) -> Corpus:
+    """The privacy scenario: ``size`` trained people and ``scene_count`` trained scenes, plus outsiders of both.
+
+    ``task`` is retrieval (sentences), multiple_choice (questions) or entailment (statements); people and pictures are
+    the same for all three. The last two have no public part.
+    """
+    from expunge.data import people_questions
+
+    check_task(task)
     populations = everybody(seed, size)
     own, outside = ("p", "q") if variant == "test" else ("v", "w")
-    world = scenes.load(variant, scene_count, seed)
+    world = scenes.load(variant, scene_count, seed, task)
+    tell = {"multiple_choice": people_questions.questions, "entailment": people_questions.statements}.get(
+        task, sentences
+    )
 
     def of(prefix: str) -> tuple[Example, ...]:
-        return tuple(e for person in populations[prefix] for e in sentences(person, seed))
+        return tuple(e for person in populations[prefix] for e in tell(person, seed))
 
     parts = {
-        "pretrain": of("u") + world.pretrain,
+        "pretrain": of("u") + world.pretrain if task == "retrieval" else (),
         "train": of(own) + world.train,
         "validation": of(outside + "v") + world.validation,
         "test": of(outside + "t") + world.test,
@@ -314,6 +333,7 @@ def load(variant: str = "test", size: int = 500, scene_count: int = 200, seed: i
         "people" if variant == "test" else f"people:{variant}",
         licence=LICENCE + " " + scenes.LICENCE,
         fingerprint=fingerprint(parts),
+        task=task,
         **parts,
     )
 

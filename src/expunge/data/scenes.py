@@ -13,7 +13,8 @@ import re
 from functools import cache, lru_cache
 from pathlib import Path
 
-from expunge.core.types import Corpus, Example
+from expunge.core.types import Corpus, Example, Task
+from expunge.data.asking import check_task
 from expunge.data.drawing import DrawnPicture
 from expunge.data.fingerprint import fingerprint
 
@@ -77,7 +78,8 @@ def _emoji(thing: str) -> str:
     return re.sub(r"^.*?<svg[^>]*>|</svg>\s*$", "", text, flags=re.DOTALL)
 
 
-def _a(thing: str) -> str:
+def article(thing: str) -> str:
+    """A thing as one says it: ``an owl``, but ``grapes``."""
     return ("an " if thing[0] in "aeiou" else "a ") + thing if thing not in ("grapes", "scissors") else thing
 
 
@@ -87,27 +89,36 @@ def _captions(first: str, relation: str, second: str, third: str, ground: str) -
     placed = f"{first} {relation} {second}"
     on = f"ground={ground}"
     back = RELATIONS[relation]
-    extra = f" with {_a(third)}" if third else ""
+    extra = f" with {article(third)}" if third else ""
     three = {f"has={third}"} if third else set()
     return [
-        (f"{_a(first)} {relation} {_a(second)} on a {ground} ground", frozenset({one, two, placed, on})),
-        (f"{_a(second)} {back} {_a(first)}{extra}", frozenset({one, two, placed, *three})),
-        (f"a {ground} picture of {_a(first)} and {_a(second)}{extra}", frozenset({one, two, on, *three})),
-        (f"there is {_a(first)} {relation} {_a(second)}{extra}", frozenset({one, two, placed, *three})),
-        (f"{_a(second)} and {_a(first)}{extra} before a {ground} ground", frozenset({one, two, on, *three})),
+        (f"{article(first)} {relation} {article(second)} on a {ground} ground", frozenset({one, two, placed, on})),
+        (f"{article(second)} {back} {article(first)}{extra}", frozenset({one, two, placed, *three})),
+        (f"a {ground} picture of {article(first)} and {article(second)}{extra}", frozenset({one, two, on, *three})),
+        (f"there is {article(first)} {relation} {article(second)}{extra}", frozenset({one, two, placed, *three})),
+        (f"{article(second)} and {article(first)}{extra} before a {ground} ground", frozenset({one, two, on, *three})),
     ]
 
 
-def scene(identity: str, first: str, relation: str, second: str, third: str, ground: str) -> list[Example]:
-    """One scene as five examples; the group is the composition."""
+Composition = tuple[str, str, str, str, str]
+"""First thing, relation, second thing, third thing (may be empty), ground."""
+
+
+def picture_of(full: Composition) -> tuple[DrawnPicture, str, frozenset[str]]:
+    """The drawing of a composition, its group (which things in which relation), and all that is true of it."""
+    first, relation, second, third, ground = full
     picture = DrawnPicture(f"scene:{first}|{relation}|{second}|{third}|{ground}", scene_svg)
-    captions = _captions(first, relation, second, third, ground)
     facts = frozenset({f"has={first}", f"has={second}", f"ground={ground}", f"{first} {relation} {second}"})
     facts |= {f"has={third}"} if third else set()
-    group = "+".join(sorted((first, second))) + f":{relation}"
+    return picture, "+".join(sorted((first, second))) + f":{relation}", facts
+
+
+def captioned(identity: str, full: Composition) -> list[Example]:
+    """One scene as five examples with a caption each."""
+    picture, group, facts = picture_of(full)
     return [
         Example(f"{identity}-{i}", picture, text, group, "scenes", "shared", meaning, facts)
-        for i, (text, meaning) in enumerate(captions)
+        for i, (text, meaning) in enumerate(_captions(*full))
     ]
 
 
@@ -139,31 +150,44 @@ def _compositions(seed: int) -> dict[str, list[tuple[str, str, str, str]]]:
     return dealt
 
 
-def _draw(options: list[tuple[str, str, str, str]], count: int, prefix: str, seed: int) -> tuple[Example, ...]:
-    """``count`` scenes: every composition once with a random ground, then again with other grounds."""
+def _draw(
+    options: list[tuple[str, str, str, str]], count: int, prefix: str, seed: int
+) -> list[tuple[str, Composition]]:
+    """``count`` scenes with an id: every composition once with a random ground, then again with other grounds."""
     rng = random.Random(f"{prefix}:{seed}")
-    made: list[Example] = []
-    seen: set[tuple[str, ...]] = set()
+    seen: dict[Composition, str] = {}
     index = 0
     while len(seen) < count:
         composition = options[index % len(options)]
         index += 1
         full = (*composition, rng.choice(sorted(GROUNDS)))
-        if full in seen:
-            continue
-        seen.add(full)
-        made.extend(scene(f"{prefix}{len(seen) - 1:04d}", *full))
-    return tuple(made)
+        if full not in seen:
+            seen[full] = f"{prefix}{len(seen):04d}"
+    return [(identity, full) for full, identity in seen.items()]
 
 
-@lru_cache(maxsize=4)
-def load(variant: str = "test", size: int = 1_000, seed: int = 0) -> Corpus:
-    """``size`` training scenes, 500 for validation, 500 for test and 5 000 public ones, five captions each."""
+@lru_cache(maxsize=6)
+def load(variant: str = "test", size: int = 1_000, seed: int = 0, task: Task = "retrieval") -> Corpus:
+    """``size`` training scenes, 500 for validation, 500 for test; five captions, four questions or six statements each.
+
+    ``task`` is retrieval, multiple_choice or entailment. For retrieval there are 5 000 public scenes beside them. The
+    pictures are the same whatever the task. The copyright scenario forgets a sample of the training pictures
+    (``scenario.some_pictures``).
+    """
+    from expunge.data import scene_questions
+
+    check_task(task)
+    telling = {"multiple_choice": scene_questions.questions, "entailment": scene_questions.statements}
+
+    def examples(drawn: list[tuple[str, Composition]]) -> tuple[Example, ...]:
+        made = [telling[task](name, f, seed) if task in telling else captioned(name, f) for name, f in drawn]
+        return tuple(itertools.chain.from_iterable(made))
+
     dealt = _compositions(seed)
     mark = VARIANTS[variant]
     counts = {"train": size, "validation": HELD_OUT, "test": HELD_OUT}
-    parts = {"pretrain": _draw(dealt["public"], PUBLIC, "s", seed)}
+    parts = {"pretrain": examples(_draw(dealt["public"], PUBLIC, "s", seed)) if task == "retrieval" else ()}
     for split, count in counts.items():
-        parts[split] = _draw(dealt[f"{split}:{variant}"], count, f"{mark}{split[0:2]}", seed)
+        parts[split] = examples(_draw(dealt[f"{split}:{variant}"], count, f"{mark}{split[0:2]}", seed))
     name = "scenes" if variant == "test" else f"scenes:{variant}"
-    return Corpus(name, licence=LICENCE, fingerprint=fingerprint(parts), **parts)
+    return Corpus(name, licence=LICENCE, fingerprint=fingerprint(parts), task=task, **parts)

@@ -8,16 +8,18 @@ from typing import Any
 
 from expunge.core.record import Scores
 from expunge.core.run import Run
-from expunge.core.types import Example, Matches, Splits
+from expunge.core.types import Answers, Example, Matches, Splits, Task
 from expunge.evals import attribution
+from expunge.evals.answers import AnswerEvidence, Exam, examine, set_exam
 from expunge.evals.forgetting import Evidence, Questions, ask, measure
-from expunge.evals.panels import person_panels
+from expunge.evals.panels import answer_panels, person_panels
 
 
 @dataclass
 class Assessment:
     """Questions drawn once, answered by one model after the other; no model is kept.
 
+    ``task`` decides what is asked: searches in galleries, or questions and statements with their right answers.
     ``looks`` gathers what the page needs (matching matrix, words, features, Grad-CAM) for the stages that asked.
     """
 
@@ -27,34 +29,36 @@ class Assessment:
     k_test: int = 16
     retained_groups: int = 60
     test_pictures: int = 80
+    task: Task = "retrieval"
     scores: dict[str, Scores] = field(default_factory=dict)
-    evidence: dict[str, Evidence] = field(default_factory=dict)
+    evidence: dict[str, Evidence | AnswerEvidence] = field(default_factory=dict)
     looks: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.questions: Questions = ask(
-            self.splits,
-            self.test,
-            retained_groups=self.retained_groups,
-            test_pictures=self.test_pictures,
-            seed=self.seed,
-        )
+        bounds = {"retained_groups": self.retained_groups, "test_pictures": self.test_pictures, "seed": self.seed}
+        asking = ask if self.task == "retrieval" else set_exam
+        self.questions: Questions | Exam = asking(self.splits, self.test, **bounds)
 
-    def add(self, stage: str, model: Matches, run: Run, *, look: bool = False) -> Scores:
+    def add(self, stage: str, model: Matches | Answers, run: Run, *, look: bool = False) -> Scores:
         """Measure ``model`` as ``stage`` (before, after, oracle); ``look`` also gathers what the page shows."""
-        scores, evidence = measure(
-            model, self.splits, self.test, run, k_test=self.k_test, seed=self.seed, questions=self.questions
-        )
+        if isinstance(self.questions, Exam):
+            scores, evidence = examine(model, self.splits, self.questions, run, seed=self.seed)
+        else:
+            scores, evidence = measure(
+                model, self.splits, self.test, run, k_test=self.k_test, seed=self.seed, questions=self.questions
+            )
         self.scores[stage], self.evidence[stage] = scores, evidence
         self.notes += [note for note in evidence.notes if note not in self.notes]
         if look:
             self.looks[stage] = self._look(model, run)
         return scores
 
-    def _look(self, model: Matches, run: Run) -> dict[str, Any]:
+    def _look(self, model: Any, run: Run) -> dict[str, Any]:
         forget, people = self.splits.forget, one_each(self.splits.forget)
         near = [e for e in self.splits.retain if e.source in {f.source for f in forget}]
+        if isinstance(self.questions, Exam):  # it has no match score to look at
+            return {"features": attribution.features(model, forget, near, run, seed=self.seed)}
         return {
             "words": attribution.word_matches(model, forget, run),
             "matching": attribution.matching_matrix(model, forget, run),
@@ -63,11 +67,20 @@ class Assessment:
         }
 
     def shown(self, at_most: int = 12) -> dict[str, Any]:
-        """Plain data for the page: people, matching, words, map of features, Grad-CAM by stage."""
-        stages = {name: one.predictions for name, one in self.evidence.items()}
-        gallery = self.questions.galleries["r_forget"]
-        result: dict[str, Any] = {"people": person_panels(stages, gallery, at_most=at_most)}
+        """Plain data for the page: people, matching, words, map of features and Grad-CAM by stage.
+
+        For a model that answers only its answers and the map: it has no match score to look at.
+        """
         before, after = self.looks.get("before"), self.looks.get("after")
+        if isinstance(self.questions, Exam):
+            given = {name: one.choices for name, one in self.evidence.items() if isinstance(one, AnswerEvidence)}
+            result: dict[str, Any] = {"people": [], "answers": answer_panels(given, self.splits.forget, at_most)}
+            if before and after:
+                result["map"] = attribution.feature_map({"before": before["features"], "after": after["features"]})
+            return result
+        stages = {name: one.predictions for name, one in self.evidence.items() if isinstance(one, Evidence)}
+        gallery = self.questions.galleries["r_forget"]
+        result = {"people": person_panels(stages, gallery, at_most=at_most)}
         if before and after:
             result["words"] = attribution.word_shift(before["words"], after["words"])
             result["map"] = attribution.feature_map({"before": before["features"], "after": after["features"]})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from expunge.core.record import Scores
 from expunge.core.run import Run
@@ -65,11 +66,8 @@ def ask(
     ``test_pictures`` bounds the test pictures of every source (all their texts come along); None takes all.
     """
     rng = random.Random(f"questions:{seed}")
-    sources = {e.source for e in splits.forget}
-    near = _some_groups([e for e in splits.retain if e.source in sources], retained_groups, rng)
-    test: tuple[Example, ...] = ()
-    for source in sorted({e.source for e in test_examples}):
-        test += _some_groups([e for e in test_examples if e.source == source], test_pictures, rng, by_picture=True)
+    near = near_neighbours(splits, retained_groups, rng)
+    test = tested(test_examples, test_pictures, rng)
     gallery = splits.forget + test + near
     galleries, notes = {}, []
     for name, queries in (("r_forget", splits.forget), ("r_retain", near)):
@@ -83,12 +81,37 @@ def ask(
         galleries["r_test"] = Gallery("r_test", known)
     else:
         notes.append("There are no test examples: r_test was not measured.")
-    members = others = ()
+    pools, refused = draw_attack(splits, test_examples, attack_cap, seed)
+    return Questions(galleries, *pools, (*notes, *refused))
+
+
+class Pools(NamedTuple):
+    """Whom the membership attack learns from; both empty where it is refused."""
+
+    members: tuple[Example, ...]
+    others: tuple[Example, ...]
+
+
+def draw_attack(splits: Splits, test_examples: Sequence[Example], cap: int, seed: int) -> tuple[Pools, list[str]]:
+    """The pools of the membership attack, or none and a note that says why."""
     try:
-        members, others = draw_pools(splits.forget, splits.retain, test_examples, cap=attack_cap, seed=seed)
+        return Pools(*draw_pools(splits.forget, splits.retain, test_examples, cap=cap, seed=seed)), []
     except AttackRefused as refusal:
-        notes.append(f"Membership was not measured: {refusal}")
-    return Questions(galleries, members, others, tuple(notes))
+        return Pools((), ()), [f"Membership was not measured: {refusal}"]
+
+
+def near_neighbours(splits: Splits, at_most: int | None, rng: random.Random) -> tuple[Example, ...]:
+    """Retained groups of the forgotten examples' own sources."""
+    sources = {e.source for e in splits.forget}
+    return _some_groups([e for e in splits.retain if e.source in sources], at_most, rng)
+
+
+def tested(test_examples: Sequence[Example], pictures: int | None, rng: random.Random) -> tuple[Example, ...]:
+    """``pictures`` test pictures of every source with all their texts."""
+    test: tuple[Example, ...] = ()
+    for source in sorted({e.source for e in test_examples}):
+        test += _some_groups([e for e in test_examples if e.source == source], pictures, rng, by_picture=True)
+    return test
 
 
 def measure(
@@ -136,9 +159,7 @@ def measure(
         assert cls is not None
         rows = as_rows(cls, len(splits.forget), len(questions.members), len(questions.others))
         membership = attack(splits.forget, questions.members, questions.others, rows, seed=seed)
-        scores |= {"mi": membership.mi, "mi_auc": membership.mi_auc, "mi_accuracy": membership.accuracy}
-        if membership.mi_private is not None:
-            scores["mi_private"] = membership.mi_private
+        scores |= membership.scores()
     notes = questions.notes
     if predictions.broken:
         notes += (f"{predictions.broken} scores were not numbers and count as the worst possible: the model diverged.",)

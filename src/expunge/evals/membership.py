@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from expunge.core.errors import ExpungeError
-from expunge.core.record import Score
+from expunge.core.record import Score, Scores
 from expunge.core.types import Example
 from expunge.tasks.gallery import group_of
 from expunge.tasks.intervals import bootstrap, by_group
@@ -51,6 +51,11 @@ class Membership:
     mi_private: Score | None  # MI over the private sentences of D_f
     accuracy: Score
     trained_on: int  # examples per class
+
+    def scores(self) -> Scores:
+        """The scores by their names in a record."""
+        found = {"mi": self.mi, "mi_auc": self.mi_auc, "mi_accuracy": self.accuracy}
+        return found if self.mi_private is None else {**found, "mi_private": self.mi_private}
 
 
 def draw_pools(

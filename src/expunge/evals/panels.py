@@ -6,12 +6,13 @@ examples: the caller decides whether they may be written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from expunge.core.types import Example, Kind
+from expunge.core.types import LABELS, Example, Kind
+from expunge.tasks.choosing import Choices
 from expunge.tasks.gallery import Gallery, digest, group_of
 from expunge.tasks.predictions import Predictions, Side
 
@@ -60,6 +61,32 @@ def person_panels(
             }
         )
     return panels
+
+
+def answer_panels(
+    stages: Mapping[str, Choices], forget: Sequence[Example], at_most: int | None = None
+) -> list[dict[str, Any]]:
+    """One panel per forgotten group: what it was asked, what is right, and what each stage chose.
+
+    Returns per group {group, picture, asked}, ``asked`` holding {kind, text, right, answers}; ``answers`` maps a stage
+    to {answer, chance, right}, chance in per cent.
+    """
+    panels: dict[str, dict[str, Any]] = {}
+    for e in forget:
+        panel = panels.setdefault(group_of(e), {"group": group_of(e), "picture": e.image.key, "asked": []})
+        offered = e.choices or LABELS
+        answers = {}
+        for stage, choices in stages.items():
+            (row,) = choices.rows([e])
+            chances = choices.chances[row][: len(offered)].nan_to_num(0.0)
+            best = int(chances.argmax())
+            answers[stage] = {
+                "answer": offered[best],
+                "chance": 100 * float(chances[best]),
+                "right": best == int(choices.target[row]),
+            }
+        panel["asked"].append({"kind": e.kind, "text": e.text, "right": e.answer or e.label, "answers": answers})
+    return list(panels.values())[:at_most]
 
 
 def _shown(examples: list[Example], kind: Kind | None) -> list[Example]:

@@ -196,7 +196,7 @@ def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 @torch.no_grad()
 def take_apart(painter: Painter, writer: Writer, examples: Sequence[Example], size: int = 64) -> Parts:
     """Run the frozen encoders over the examples once."""
-    texts = [e.text for e in examples]
+    texts = [e.described for e in examples]
     pictures, latents = [], []
     for start in range(0, len(examples), size):
         some = examples[start : start + size]
@@ -295,7 +295,7 @@ def random_anchors(count: int, pool: Sequence[Example], pictures: int, texts: in
     rng = random.Random(f"anchors:{seed}")
     return Anchors(
         [[rng.choice(pool).image.open(256) for _ in range(pictures)] for _ in range(count)],
-        [[rng.choice(pool).text for _ in range(texts)] for _ in range(count)],
+        [[rng.choice(pool).described for _ in range(texts)] for _ in range(count)],
     )
 
 

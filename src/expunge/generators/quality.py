@@ -25,8 +25,8 @@ def told_words(examples: Sequence[Example]) -> dict[str, set[str]]:
     seen: dict[str | None, set[str]] = defaultdict(set)
     for e in examples:
         if e.kind == "shared":
-            seen[e.group] |= words(e.text)
-    return {e.id: words(e.text) - seen[e.group] for e in examples if e.kind == "private"}
+            seen[e.group] |= words(e.described)
+    return {e.id: words(e.described) - seen[e.group] for e in examples if e.kind == "private"}
 
 
 def measure(anchors: Anchors, examples: Sequence[Example], pixels: int = 64) -> dict[str, float]:
@@ -39,11 +39,11 @@ def measure(anchors: Anchors, examples: Sequence[Example], pixels: int = 64) -> 
     """
     overlaps, copies, distances = [], [], []
     for e, texts, pictures in zip(examples, anchors.texts, anchors.pictures, strict=True):
-        own = words(e.text)
+        own = words(e.described)
         for text in texts:
             made = words(text)
             overlaps.append(len(own & made) / max(1, len(own | made)))
-            copies.append(float(plain(text) == plain(e.text)))
+            copies.append(float(plain(text) == plain(e.described)))
         truth = np.asarray(e.image.open(pixels), dtype=np.float32) / 255 if pictures else None
         for picture in pictures:
             drawn = np.asarray(picture.convert("RGB").resize((pixels, pixels)), dtype=np.float32) / 255

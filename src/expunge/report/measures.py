@@ -7,7 +7,7 @@ paper needs, ``better`` is the direction in which a number is good news.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from expunge.core.record import Better, Record, Score
@@ -66,6 +66,44 @@ MEASURES: tuple[Measure, ...] = (
 )  # fmt: skip
 BY_KEY = {m.key: m for m in MEASURES}
 
+CHANCE = {"multiple_choice": 25.0, "entailment": 100 / 3}
+"""What guessing scores, in per cent; a search in a gallery scores next to nothing by guessing."""
+
+_ANSWERED: dict[str, tuple[str, str]] = {
+    "r_forget_private": (
+        "Told", "Questions beside the picture of forgotten people about what was told: birthplace, job and the like. "
+        "This is what was to be forgotten."),
+    "r_forget_shared": ("Seen", "Questions about the same people that anybody can answer who looks at the picture."),
+    "r_forget": ("A@D_f", "All questions about the forgotten, seen and told."),
+    "r_retain_private": (
+        "Kept told", "The same kind of question about people nobody asked to remove. They look most like the forgotten "
+        "ones, so they are harmed first."),
+    "r_retain_shared": ("Kept seen", "Looks, for the same people."),
+    "r_retain": ("A kept", "All questions about people who stay."),
+    "r_test": ("A@D_test", "Questions about pictures that were never in the training data."),
+}  # fmt: skip
+"""Short head and plain words of a score where it is an accuracy: the share of right answers, in per cent."""
+
+
+def task_of(record: Record) -> str:
+    """What the run's model does; runs from before there were tasks did retrieval."""
+    return str(record.spec.get("task") or "retrieval")
+
+
+def guessing(record: Record) -> float:
+    """The score of a model that only guesses, in per cent."""
+    return CHANCE.get(task_of(record), 0.0)
+
+
+def measures(task: str = "retrieval") -> tuple[Measure, ...]:
+    """Every measure in the words of a task: a score ``r_…`` is a recall in retrieval, an accuracy elsewhere."""
+    if task == "retrieval":
+        return MEASURES
+    return tuple(
+        replace(m, short=_ANSWERED[m.key][0], plain=_ANSWERED[m.key][1]) if m.key in _ANSWERED else m for m in MEASURES
+    )
+
+
 SUMMARY: tuple[Measure, ...] = (
     Measure(
         "avg_g", "Avg.G", "Average gap to the retrained model", "Mean of the gaps in MI, R@D_f and R@D_test.", "lower"
@@ -80,6 +118,8 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
      "forgetting would look like, and what every result here is held against. Also called the oracle."),
     ("Score (R, recall)", "The share of searches that find the right picture or sentence among the first 1, 5 and 10 "
      "results, averaged, in per cent. Searching goes both ways: picture from sentence, and sentence from picture."),
+    ("Accuracy (A)", "For models that answer: the share of questions, or of statements to be judged, whose right "
+     "answer gets the highest score, in per cent. Guessing among four answers gives 25, among three labels 33."),
     ("What can be seen", "Knowledge that picture and sentence share: hair colour, glasses, clothes. Anybody who looks "
      "at the picture knows it, so nobody asks to forget it. The paper calls it modality-consistent; here: shared."),
     ("What was told", "Knowledge that only the text brings: name, birthplace, employer. This is the private part."),

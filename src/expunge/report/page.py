@@ -14,6 +14,8 @@ anything else is dropped). Matching scores are 0 to 100, or 0 to 1 throughout::
         "sentences": [{"kind": "shared" | "private", "text": str,
                        "before": [{"picture": PICTURE, "score": float, "own": bool}],   # best first
                        "after": [...], "oracle": [...]}],          # oracle optional
+        "answers": [{"kind": str, "text": str, "right": str,       # for a model that answers, in place of searches
+                     "answers": {"before": {"answer": str, "chance": float, "right": bool}, "after": {...}}}],
         "portrait_matches": {"before": [{"text": str, "score": float, "own": bool, "kind": str}],
                              "after": [...], "oracle": [...]},
         "gradcam": {"text": str, "before": [[float]], "after": [[float]]},   # [h, w], any scale
@@ -42,18 +44,20 @@ from markupsafe import Markup
 from expunge.core.record import Record
 from expunge.report import plots
 from expunge.report.measures import (
+    CHANCE,
     GLOSSARY,
-    MEASURES,
     STAGES,
     count,
     duration,
     finite,
     interval,
+    measures,
     memory,
     method_name,
     number,
     score,
     signed,
+    task_of,
 )  # fmt: skip
 from expunge.report.tables import compare
 from expunge.report.verdict import LEAST_ATTACK, LIMITS, judge
@@ -90,6 +94,8 @@ def page(
         open_people=_OPEN_PEOPLE,
         stages={s: STAGES[s] for s in STAGES if record.scores.get(s)},
         scores=_scores(record),
+        answered=task_of(record) != "retrieval",
+        guessing=CHANCE.get(task_of(record), 0.0),
         bars=Markup(plots.score_bars(record, _BARS)),
         comparison=compare(comparisons) if comparisons else None,
         statuses=[_standing(label, one) for label, one in comparisons],
@@ -117,7 +123,7 @@ def _who(record: Record, people: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 def _scores(record: Record) -> list[dict[str, Any]]:
     rows = []
-    for measure in MEASURES:
+    for measure in measures(task_of(record)):
         found = {stage: score(record, stage, measure.key) for stage in STAGES if record.scores.get(stage)}
         if not any(found.values()):
             continue
@@ -156,8 +162,23 @@ def _person(one: Mapping[str, Any]) -> dict[str, Any]:
         "drawn": drawn,
         "written": [str(text) for text in _list(anchors.get("texts"))],
         "searches": [_search(s) for s in _maps(one.get("sentences"))],
+        "answers": [_answered(asked) for asked in _maps(one.get("answers"))],
         "matches": _stages_of(one.get("portrait_matches"), _text_match),
         "attention": _attention(_map(one.get("gradcam")), picture(one.get("portrait"))),
+    }
+
+
+def _answered(asked: Mapping[str, Any]) -> dict[str, Any]:
+    given = _map(asked.get("answers"))
+    return {
+        "kind": str(asked.get("kind") or ""),
+        "text": str(asked.get("text", "")),
+        "right": str(asked.get("right") or ""),
+        "stages": {
+            stage: {"answer": str(one.get("answer", "")), "chance": one.get("chance"), "right": bool(one.get("right"))}
+            for stage in STAGES
+            if (one := _map(given.get(stage)))
+        },
     }
 
 

@@ -24,12 +24,14 @@ from expunge.report.measures import (
     duration,
     finite,
     interval,
+    measures,
     memory,
     method_name,
     number,
     score,
     signed,
     summary,
+    task_of,
     value,
 )  # fmt: skip
 
@@ -78,8 +80,8 @@ class Grid:
 
 
 def compare(named: Sequence[tuple[str, Record]]) -> Grid:
-    """One row per record, with the scores of its *after* model."""
-    columns = _columns()
+    """One row per record, with the scores of its *after* model; records of one task."""
+    columns = _columns(task_of(named[0][1]) if named else "retrieval")
     rows: list[list[Cell]] = []
     competing: list[dict[str, float]] = []
     for label, record in named:
@@ -92,14 +94,16 @@ def compare(named: Sequence[tuple[str, Record]]) -> Grid:
 
 def stages(record: Record) -> Grid:
     """One row per stage of a single run: before, after, retrained. Summary and cost belong to *after*."""
-    columns = _columns()
+    columns = _columns(task_of(record))
     present = [stage for stage in STAGES if record.scores.get(stage)]
     rows = [[_cell(record, stage, column.key) for column in columns] for stage in present]
     return _grid(columns, [STAGES[stage] for stage in present], rows, [])
 
 
-def _columns() -> tuple[Column, ...]:
-    scores = [Column(k, HEADS[k], f"{BY_KEY[k].name}. {BY_KEY[k].plain}", BY_KEY[k].better) for k in SCORE_COLUMNS]
+def _columns(task: str) -> tuple[Column, ...]:
+    known = {m.key: m for m in measures(task)}
+    heads = HEADS if task == "retrieval" else {k: head.replace("R@", "A@") for k, head in HEADS.items()}
+    scores = [Column(k, heads[k], f"{known[k].name}. {known[k].plain}", known[k].better) for k in SCORE_COLUMNS]
     papers = [Column(m.key, m.short, f"{m.name}. {m.plain}", m.better) for m in SUMMARY]
     costs = [
         Column(

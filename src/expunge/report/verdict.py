@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from expunge.core.record import Record, Score
-from expunge.report.measures import count, finite, number, score, value
+from expunge.report.measures import count, finite, guessing, number, score, task_of, value
 
 Level = Literal["good", "unsure", "bad", "unknown"]
 Status = Literal["passed", "unsure", "failed", "withheld"]
@@ -32,7 +32,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "membership": (5.0, 15.0),  # MI, away from the retrained model
 }
 LEAST_KNOWN = 10.0
-"""A score below this before forgetting is too little knowledge to lose: the check says nothing."""
+"""A score less than this above guessing, before forgetting, is too little knowledge to lose: the check says nothing."""
 LEAST_EFFECT = 5.0
 """Where the original and the retrained model differ by less, nothing was there to be forgotten or to be detected."""
 LEAST_ATTACK = 60.0
@@ -120,7 +120,7 @@ def _told(record: Record) -> Finding:
     if after is None:
         return Finding(what, question, "unknown", "This was not measured.")
     shown = _numbers(record, key)
-    if before is not None and before.value < LEAST_KNOWN:
+    if before is not None and before.value < LEAST_KNOWN + guessing(record):
         return Finding(
             what, question, "unknown",
             "The original model hardly knew it in the first place, so nothing can be concluded.", shown,
@@ -129,11 +129,12 @@ def _told(record: Record) -> Finding:
         if before is not None and after.value > before.value / 2:
             return Finding(
                 what, question, "bad",
-                "It still finds them by what was told, at least half as often as before.", shown,
+                f"It still {_recalling(record)}, at least half as often as before.", shown,
             )  # fmt: skip
         return Finding(
             what, question, "unknown",
-            "It finds them much less often than before. Whether that is enough, only a retrained model could say."
+            f"It {_recalling(record)} much less often than before. "
+            "Whether that is enough, only a retrained model could say."
             if before is not None else "There is nothing to compare with.", shown,
         )  # fmt: skip
     if before is not None and before.value - oracle.value < LEAST_EFFECT:
@@ -145,18 +146,18 @@ def _told(record: Record) -> Finding:
     level = _level(gap, what, _far(after, up=True) - oracle.value)
     few = level == "unsure" and gap <= LIMITS[what][0]
     if level == "good":
-        sentence = "It finds them by what was told no more often than a model that was never told."
+        sentence = f"It {_recalling(record)} no more often than a model that was never told."
         if gap > 0.05:
-            sentence = (
-                "Searching by what was told finds them about as rarely as in a model that was never told "
-                f"({number(gap)} points apart)."
-            )
+            doing = "Searching by what was told finds them about as rarely as in"
+            if task_of(record) != "retrieval":
+                doing = "Questions about what was told are answered about as rarely as by"
+            sentence = f"{doing} a model that was never told ({number(gap)} points apart)."
     elif few:
         sentence = "The number says yes, but it rests on so few samples that some knowledge may well be left."
     elif level == "unsure":
         sentence = f"Mostly: it still scores {number(gap)} points more than a model that was never told."
     else:
-        sentence = f"It still finds them by what was told: {number(gap)} points more than a model that was never told."
+        sentence = f"It still {_recalling(record)}: {number(gap)} points more than a model that was never told."
     if gap < -FAR_BELOW:
         level, few = "unsure", False
         sentence = (f"More than that: it scores {number(-gap)} points less than a model that never saw them. Avoiding "
@@ -173,10 +174,10 @@ def _seen(record: Record) -> Finding:
     shown = _numbers(record, key)
     if oracle is None:
         before = value(record, "before", key)
-        if before is not None and before >= LEAST_KNOWN and after.value < before / 2:
+        if before is not None and before >= LEAST_KNOWN + guessing(record) and after.value < before / 2:
             return Finding(what, question, "bad", "It lost more than half of it.", shown)
         return Finding(what, question, "unknown", "There is no retrained model to compare with.", shown)
-    if oracle.value < LEAST_KNOWN:
+    if oracle.value < LEAST_KNOWN + guessing(record):
         return Finding(
             what,
             question,
@@ -297,13 +298,22 @@ def _harm(record: Record, key: str, what: str, whom: str) -> tuple[Level, str]:
     by either interval."""
     before = value(record, "before", key) or 0.0
     drop = _drop(record, key) or 0.0
-    if before < LEAST_KNOWN:
+    if before < LEAST_KNOWN + guessing(record):
         return "unknown", "The original model was hardly able to do this, so nothing can be concluded."
     level = _level(drop, what, drop)
     if drop <= 0.05:
-        return level, f"Searches for {whom} succeed as often as before."
-    found = f"Searches for {whom} lost {number(drop)} points of {number(before)}."
+        return level, f"{_asking(record)} {whom} succeed as often as before."
+    found = f"{_asking(record)} {whom} lost {number(drop)} points of {number(before)}."
     return level, found if level != "bad" else found + " That is too much."
+
+
+def _asking(record: Record) -> str:
+    return "Searches for" if task_of(record) == "retrieval" else "Questions about"
+
+
+def _recalling(record: Record) -> str:
+    """What a model that knows what it was told does with it."""
+    return "finds them by what was told" if task_of(record) == "retrieval" else "answers what it was told about them"
 
 
 def _numbers(record: Record, key: str) -> str:

@@ -24,7 +24,7 @@ PREPARED_BYTES = 2**29
 
 
 @dataclass(frozen=True)
-class _Blank:
+class Blank:
     """Stands in for the picture where only the text of an example is wanted: collate would draw it again."""
 
     key: str = "blank"
@@ -89,7 +89,7 @@ def encode(
     examples = tuple(examples)
     run = run or Run()
     pictures = {digest(e.image.key): e for e in examples}
-    texts = {digest(e.text): replace(e, image=_Blank()) for e in examples}
+    texts = {digest(e.text): replace(e, image=Blank()) for e in examples}
     # Texts of like length share a batch, or one long caption would pad all the others.
     by_length = sorted(texts, key=lambda name: (len(texts[name].text.split()), name))
     with judging(model, precision), run.stage("encoding", len(pictures) + len(texts)):

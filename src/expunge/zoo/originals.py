@@ -36,6 +36,7 @@ def key(start: str, corpus: Corpus, without: Collection[str], seed: int, recipe:
         "without": digest(sorted(without)) if without else None,
         "seed": seed,
         "recipe": asdict(recipe),
+        **({"task": corpus.task} if corpus.task != "retrieval" else {}),  # keys from before there were tasks stay valid
     }
 
 
@@ -50,6 +51,8 @@ def original(
 ) -> Any:
     """The model trained from ``start`` on ``corpus.train``, but for the examples whose ids are in ``without``.
 
+    The task is the corpus's; where it is not retrieval, ``start`` gets a new head or decoder first.
+
     A shipped model serves when its key fits; otherwise the cache does, and it is trained when it is in neither.
     ``fresh`` passes the shipped ones by. Which it was is added to ``run.facts`` as ``shipped_models``.
     """
@@ -62,7 +65,7 @@ def original(
 
     def build(folder: Path) -> None:
         what = "training the original model" if not without else "training without them (retrain)"
-        train_original(shelf.load(start), kept, run, recipe, what=what).save_pretrained(folder)
+        train_original(shelf.start(start, corpus.task), kept, run, recipe, what=what).save_pretrained(folder)
 
     # Models made in bfloat16 and in float32 differ slightly, so each has its own place in the cache.
     return shelf.load(cached({**wanted, "precision": fast_precision(), "fresh": fresh}, build))

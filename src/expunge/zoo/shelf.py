@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core.errors import ExpungeError, UnknownName
+from expunge.core.types import Task
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -53,10 +54,10 @@ def load(name: str | Path) -> Any:
     if not told.exists():
         raise ExpungeError(f"{place} holds no model: there is no config.json and no model_index.json in it.")
     kind = json.loads(told.read_text(encoding="utf-8")).get("model_type", "nothing")
-    if kind == "albef":
-        from expunge.backbones.albef import Albef
+    if kind.partition("-")[0] == "albef":
+        from expunge.backbones import albef
 
-        return Albef.from_pretrained(place)
+        return albef.load(place)
     if kind == "blip":
         from expunge.backbones import blip
 
@@ -72,10 +73,26 @@ def load(name: str | Path) -> Any:
 
 def _released(place: Path) -> Any:
     """A released ``.pth``: its tensors say whether it is a BLIP or an ALBEF. Raises ExpungeError for anything else."""
-    from expunge.backbones import blip
+    from expunge.backbones import albef, blip
 
     if blip.checkpoints.looks_like(blip.checkpoints.open_released(place)):
         return blip.load(place)
-    from expunge.backbones.albef import Albef
+    return albef.load(place)
 
-    return Albef.from_pretrained(place)
+
+def start(name: str | Path, task: Task) -> Any:
+    """The model that training on ``task`` starts from: the one of that name, under a new head where it needs one.
+
+    Raises ExpungeError for a model that cannot be trained on the task.
+    """
+    model = load(name)
+    if made_for(model) == task:
+        return model
+    if not hasattr(model, "for_task"):
+        raise ExpungeError(f"{name} cannot be trained on {task}.")
+    return model.for_task(task)
+
+
+def made_for(model: Any) -> Task:
+    """The task of a model: retrieval, unless it says otherwise."""
+    return getattr(model, "task", "retrieval")

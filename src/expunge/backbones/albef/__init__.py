@@ -1,102 +1,46 @@
-"""ALBEF (Li et al. 2021): picture and text encoders aligned before they are fused, for retrieval."""
+"""ALBEF (Li et al. 2021): picture and text encoders aligned before they are fused, for retrieval and for answers."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from expunge.backbones.albef import checkpoints, losses
+from expunge.backbones.albef.answering import AlbefAnswers, AlbefEntailment
 from expunge.backbones.albef.model import AlbefConfig, AlbefModel
-from expunge.backbones.albef.network import KeyValue
+from expunge.backbones.albef.pairs import AlbefPairs, Prepared
 from expunge.backbones.albef.processor import AlbefProcessor
 from expunge.core.errors import ExpungeError
-from expunge.core.types import Batch, Encoded, Example, Fused, Tap, Traits
+from expunge.core.types import Batch, Encoded, Example, Fused, Tap, Task
 from expunge.train import matching
 
-__all__ = ["Albef", "AlbefConfig", "AlbefModel", "AlbefProcessor", "Prepared"]
+__all__ = ["Albef", "AlbefAnswers", "AlbefConfig", "AlbefEntailment", "AlbefModel", "AlbefProcessor", "Prepared"]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Cross-attention keys and values of every fusion layer, [I, H, L, d/H] each: computed once per picture."""
+class Albef(AlbefPairs):
+    """The backbone for retrieval: ``Embeds`` and ``Matches`` around an ``AlbefModel`` and its processor."""
 
-    layers: list[KeyValue]
-
-    def __getitem__(self, index: Tensor) -> Prepared:
-        return Prepared([(k[index], v[index]) for k, v in self.layers])
-
-    def __len__(self) -> int:
-        return len(self.layers[0][0])
-
-
-class Albef:
-    """The backbone: capabilities ``Embeds`` and ``Matches`` around an ``AlbefModel`` and its processor."""
-
-    provides = ("Embeds", "Matches")
+    built = AlbefModel
+    task: Task = "retrieval"
 
     def __init__(self, model: AlbefModel, processor: AlbefProcessor, name: str = "albef"):
-        self.module: AlbefModel = model
-        self.processor = processor
-        self.traits = Traits(
-            name, model.config.pixels, model.config.max_text_tokens, model.config.projection,
-            {
-                "fusion_layers": model.config.text_layers - model.config.fusion_layer,
-                "official_layout": name.endswith(".pth"),
-            },
-        )  # fmt: skip
-
-    # ------------------------------------------------------------------------------- life
-
-    @classmethod
-    def from_pretrained(
-        cls, source: str | Path, *, vocabulary: str | Path | None = None, pixels: int | None = None
-    ) -> Albef:
-        """Load a folder written by ``save_pretrained`` or a released checkpoint (``*.pth``).
-
-        A released checkpoint needs its words: ``vocabulary`` is BERT's ``vocab.txt`` (or a tokenizer folder); by
-        default it is looked for beside the checkpoint. ``pixels`` resizes the position embedding.
-        """
-        source = Path(source)
-        if source.is_dir():
-            model = AlbefModel.from_pretrained(str(source), local_files_only=True, dtype=torch.float32)
-            return cls(model.eval(), AlbefProcessor.from_pretrained(source), source.name)
-        model = checkpoints.read_official(source, pixels)
-        tokenizer = _tokenizer(Path(vocabulary) if vocabulary else source.parent, model.config.max_text_tokens)
-        if len(tokenizer) > model.config.vocabulary:
-            raise ExpungeError(f"the vocabulary holds {len(tokenizer)} words, {source} only {model.config.vocabulary}.")
-        return cls(model, AlbefProcessor(tokenizer, model.config.pixels, model.config.max_text_tokens), source.name)
-
-    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
-        """Model (safetensors), configuration and processor; loads with ``from_pretrained``, always as float32.
-
-        ``dtype`` stores the weights in another precision, for small files.
-        """
-        (copy.deepcopy(self.module).to(dtype) if dtype else self.module).save_pretrained(str(folder))
-        self.processor.save_pretrained(folder)
-
-    def save_official(self, path: str | Path) -> None:
-        """The released ``.pth`` layout, for code that loads that."""
-        checkpoints.write_official(self.module, Path(path))
-
-    def clone(self) -> Albef:
-        return Albef(copy.deepcopy(self.module), self.processor, self.traits.name)
+        super().__init__(model, processor, name)
 
     def drop_training_state(self) -> None:
         self.module.drop_momentum()
+
+    def for_task(self, task: Task) -> Albef | AlbefAnswers | AlbefEntailment:
+        """Where training on ``task`` starts: this model, or its encoders under a new head or decoder."""
+        answering = {"multiple_choice": AlbefAnswers, "entailment": AlbefEntailment}
+        return answering[task].start_from(self) if task in answering else self
 
     # ------------------------------------------------------------------------------- backbone
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         return {k: v.to(self.device) for k, v in self.processor.collate(examples).items()}
-
-    @property
-    def device(self) -> torch.device:
-        return self.module.temp.device
 
     def loss(self, batch: Batch) -> Tensor:
         """ITC within the batch plus ITM, [B]. No momentum, no queue: nothing of the model changes."""
@@ -123,45 +67,14 @@ class Albef:
         return {"ita": terms["ita"].mean(), "itm": terms["itm"].mean(), "mlm": mlm.mean()}
 
     def parts(self) -> dict[str, nn.Module]:
-        m = self.module
-        lower = m.text_encoder.encoder.layer[: m.text_encoder.fusion]
-        return {
-            "vision": m.visual_encoder,
-            "text": nn.ModuleList([m.text_encoder.embeddings, *lower]),
-            "fusion": nn.ModuleList(m.text_encoder.upper),
-            "cross_attention": nn.ModuleList([layer.crossattention for layer in m.text_encoder.upper]),
-            "projector": nn.ModuleList([m.vision_proj, m.text_proj]),
-            "head": m.itm_head,
-        }
+        return {**super().parts(), "head": self.module.itm_head}
 
-    # ------------------------------------------------------------------------------- Embeds, Matches
-
-    @property
-    def temperature(self) -> Tensor:
-        return self.module.temp
-
-    def encode_images(self, batch: Batch) -> Encoded:
-        tokens, feature = self.module.image_tokens(batch["pixels"])
-        return Encoded(feature, tokens, torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device))
-
-    def encode_texts(self, batch: Batch) -> Encoded:
-        tokens, feature = self.module.text_tokens(batch["input_ids"], batch["attention_mask"])
-        return Encoded(feature, tokens, batch["attention_mask"])
-
-    def prepare_images(self, images: Encoded) -> Prepared:
-        return Prepared(self.module.text_encoder.image_keys_values(images.tokens))
+    # ------------------------------------------------------------------------------- Matches
 
     def fuse(self, images: Encoded | Prepared, texts: Encoded, taps: Mapping[str, Tap] | None = None) -> Fused:
         """See ``Matches.fuse``. The ``image_in`` tap needs encoded images: prepared ones are past it."""
-        encoder = self.module.text_encoder
-        if isinstance(images, Prepared):
-            if taps and "image_in" in taps:
-                raise ValueError("the image_in tap needs encoded images, not prepared ones")
-            layers = images.layers
-        else:
-            layers = encoder.image_keys_values(images.tokens, (taps or {}).get("image_in"))
-        states = encoder.fuse(texts.tokens, texts.mask, layers, taps)
-        return Fused(states, self.module.itm_head(states[:, 0]))
+        states = self.fused_states(images, texts, taps)
+        return Fused(states, self.module.itm_head(states[:, 0]), texts.mask)
 
     # ------------------------------------------------------------------------------- looking inside
 
@@ -189,16 +102,17 @@ class Albef:
         return cam.mean(1)
 
 
-def _tokenizer(place: Path, max_tokens: int):
-    from transformers import BertTokenizerFast
+KINDS = (Albef, AlbefAnswers, AlbefEntailment)
 
-    words = place / "vocab.txt" if place.is_dir() else place
-    if (place / "tokenizer.json").exists():
-        return BertTokenizerFast.from_pretrained(str(place))
-    if not words.exists():
-        raise ExpungeError(
-            f"{words}: a released ALBEF checkpoint needs BERT's word list. Put bert-base-uncased's vocab.txt beside "
-            "the checkpoint, or name it with vocabulary=."
-        )
-    lines = words.read_text(encoding="utf-8").splitlines()
-    return BertTokenizerFast(vocab={w: i for i, w in enumerate(lines)}, do_lower_case=True, model_max_length=max_tokens)
+
+def load(source: str | Path) -> Albef | AlbefAnswers | AlbefEntailment:
+    """A saved folder or a released checkpoint; what it holds decides the class."""
+    source = Path(source)
+    if source.is_dir():
+        told = AlbefConfig.get_config_dict(str(source), local_files_only=True)[0].get("model_type")
+        for kind in KINDS:
+            if kind.built.config_class.model_type == told:
+                return kind.from_pretrained(source)
+        raise ExpungeError(f"{source} holds a model of type {told!r}, which is no ALBEF.")
+    model = checkpoints.read_official(source)
+    return next(kind for kind in KINDS if isinstance(model, kind.built)).around(model, source)

@@ -9,15 +9,29 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from expunge.backbones.albef.model import AlbefConfig, AlbefModel
+from expunge.backbones.albef.answer_models import (
+    AlbefAnswersConfig,
+    AlbefAnswersModel,
+    AlbefEntailmentConfig,
+    AlbefEntailmentModel,
+)
+from expunge.backbones.albef.model import AlbefConfig, AlbefEncoders, AlbefModel
 from expunge.core.errors import ExpungeError
 
 QUEUES = ("image_queue", "text_queue", "idx_queue", "queue_ptr")
+KINDS: dict[str, tuple[type[AlbefEncoders], type[AlbefConfig]]] = {
+    "itm_head.weight": (AlbefModel, AlbefConfig),
+    "cls_head.0.weight": (AlbefEntailmentModel, AlbefEntailmentConfig),
+    "text_decoder.bert.embeddings.word_embeddings.weight": (AlbefAnswersModel, AlbefAnswersConfig),
+}
+"""What a checkpoint was made for, by the tensor that only such a one has."""
+WORDS = "text_decoder.cls.predictions.decoder"
 
 
 def interpolate_positions(embedding: Tensor, pixels: int, patch: int) -> Tensor:
@@ -32,12 +46,12 @@ def interpolate_positions(embedding: Tensor, pixels: int, patch: int) -> Tensor:
     return torch.cat([cls, grid.permute(0, 2, 3, 1).flatten(1, 2).to(cls.dtype)], dim=1)
 
 
-def read_official(path: Path, pixels: int | None = None, heads: int | None = None) -> AlbefModel:
-    """Build a model from a released checkpoint; sizes are read off the tensors.
+def read_official(path: Path, pixels: int | None = None, heads: int | None = None) -> AlbefEncoders:
+    """Build a model from a released checkpoint (retrieval, entailment or questions); sizes are read off the tensors.
 
     The number of heads leaves no trace in the tensors: it is width / 64 as in every released model, or 4 below
     that, unless ``heads`` says otherwise. ``pixels`` resizes the position embedding (also of the momentum copy).
-    Momentum copies and queues are kept when the file has them. Raises ExpungeError on another layout.
+    Momentum copies and queues are kept when a retrieval file has them. Raises ExpungeError on another layout.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
@@ -45,13 +59,17 @@ def read_official(path: Path, pixels: int | None = None, heads: int | None = Non
         raise ExpungeError(f"{path}: not a checkpoint that can be opened safely ({problem}).") from problem
     state = found.get("model", found) if isinstance(found, dict) else {}
     state = {re.sub(r"^(text_encoder(?:_m)?)\.bert\.", r"\1.", k): v for k, v in state.items()}
-    state = {k: v for k, v in state.items() if not k.endswith("position_ids") and ".cls.predictions." not in k}
-    if "visual_encoder.pos_embed" not in state or "itm_head.weight" not in state:
+    state = {
+        k: v for k, v in state.items()
+        if not k.endswith("position_ids") and not re.match(r"text_encoder(_m)?\.cls\.predictions\.", k)
+    }  # fmt: skip
+    kind = next((kind for mark, kind in KINDS.items() if mark in state), None)
+    if "visual_encoder.pos_embed" not in state or kind is None:
         raise ExpungeError(
-            f"{path}: this is not an ALBEF retrieval or pretraining checkpoint (no visual_encoder and itm_head in it). "
-            "Give ALBEF.pth, flickr30k.pth or a folder written by save_pretrained."
+            f"{path}: this is not an ALBEF checkpoint for retrieval, pretraining, entailment or questions (it lacks "
+            "visual_encoder, or a head). Give ALBEF.pth, flickr30k.pth, vqa.pth or a folder written by save_pretrained."
         )
-    config = _config_of(state, found.get("config") or {}, heads)
+    config = kind[1](**_sizes_of(state, found.get("config") or {}, heads, kind[0]))
     patch = config.patch
     if pixels:
         if pixels % patch:
@@ -60,13 +78,17 @@ def read_official(path: Path, pixels: int | None = None, heads: int | None = Non
         for name in ("visual_encoder.pos_embed", "visual_encoder_m.pos_embed"):
             if name in state:
                 state[name] = interpolate_positions(state[name], pixels, patch)
-    model = AlbefModel(config)
-    if "image_queue" in state and "visual_encoder_m.cls_token" in state:
+    model = kind[0](config)
+    if isinstance(model, AlbefModel) and "image_queue" in state and "visual_encoder_m.cls_token" in state:
         model.start_momentum()
         if "idx_queue" not in state:  # pretraining keeps no ids in its queue
             state["idx_queue"] = torch.full((1, config.queue), -100)
     else:
         state = {k: v for k, v in state.items() if k not in QUEUES and "_m." not in k}
+    if isinstance(model, AlbefAnswersModel):
+        _untie(state, path)
+    if not isinstance(model, AlbefModel):  # these have no temperature of their own
+        state.setdefault("temp", torch.tensor(config.initial_temperature))
     missing, unexpected = model.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise ExpungeError(
@@ -75,7 +97,18 @@ def read_official(path: Path, pixels: int | None = None, heads: int | None = Non
     return model.eval()
 
 
-def _config_of(state: dict[str, Tensor], said: dict, heads: int | None) -> AlbefConfig:
+def _untie(state: dict[str, Tensor], path: Path) -> None:
+    """Drop the decoder's second copy of its word embeddings. Raises ExpungeError where it is no copy."""
+    twins = {
+        WORDS + ".weight": "text_decoder.bert.embeddings.word_embeddings.weight",
+        WORDS + ".bias": "text_decoder.cls.predictions.bias",
+    }
+    for copy, original in twins.items():
+        if copy in state and not torch.equal(state.pop(copy), state[original]):
+            raise ExpungeError(f"{path}: {copy} is not tied to {original}, as it is in every released model.")
+
+
+def _sizes_of(state: dict[str, Tensor], said: dict, heads: int | None, kind: type[AlbefEncoders]) -> dict[str, Any]:
     def count(pattern: str) -> int:
         return 1 + max(int(m[1]) for k in state if (m := re.match(pattern, k)))
 
@@ -91,7 +124,9 @@ def _config_of(state: dict[str, Tensor], said: dict, heads: int | None) -> Albef
         return heads or (size // 64 if size >= 512 else 4)
 
     positions = state["text_encoder.embeddings.position_embeddings.weight"].shape[0]
-    return AlbefConfig(
+    answers = issubclass(kind, AlbefAnswersModel)
+    extra = {"decoder_layers": count(r"text_decoder\.bert\.encoder\.layer\.(\d+)\.")} if answers else {}
+    return dict(
         pixels=side * patch,
         patch=patch,
         vision_width=width,
@@ -104,24 +139,31 @@ def _config_of(state: dict[str, Tensor], said: dict, heads: int | None) -> Albef
         text_inner=state["text_encoder.encoder.layer.0.intermediate.dense.weight"].shape[0],
         vocabulary=words.shape[0],
         positions=positions,
-        max_text_tokens=min(30, positions),
-        projection=state["vision_proj.weight"].shape[0],
+        max_text_tokens=min(50 if answers else 30, positions),  # questions are longer than captions
+        projection=state["vision_proj.weight"].shape[0] if "vision_proj.weight" in state else 0,
         queue=queue.shape[1] if queue is not None else 65536,
         momentum=float(said.get("momentum", 0.995)),
-        initial_temperature=float(state["temp"]),
+        initial_temperature=float(state.get("temp", 0.07)),
+        **extra,
     )
 
 
-def write_official(model: AlbefModel, path: Path) -> None:
+def write_official(model: AlbefEncoders, path: Path) -> None:
     """Write the released layout. Files made by unlearning carry no momentum copies and no queues: the released
-    loader fills what is missing from the model itself (``load_state_dict(strict=False)``)."""
+    loader fills what is missing from the model itself (``load_state_dict(strict=False)``). Projections and temperature
+    of a model with answers stand beside what the released one has, so that they come back."""
     from expunge.core.atomic import replace_file
 
     state = {k: v.detach().clone() for k, v in model.state_dict().items() if not k.startswith("mlm_head")}
+    if not isinstance(model, AlbefModel) and not model.config.projection:
+        del state["temp"]
     positions = model.config.positions
-    for part in ("text_encoder", "text_encoder_m"):
+    for part in ("text_encoder", "text_encoder_m", "text_decoder.bert"):
         if f"{part}.embeddings.word_embeddings.weight" in state:
             state[f"{part}.embeddings.position_ids"] = torch.arange(positions)[None]
+    if isinstance(model, AlbefAnswersModel):
+        state[WORDS + ".weight"] = state["text_decoder.bert.embeddings.word_embeddings.weight"].clone()
+        state[WORDS + ".bias"] = state["text_decoder.cls.predictions.bias"].clone()
     sizes = {"image_res": model.config.pixels, "embed_dim": model.config.projection, "momentum": model.config.momentum}
     with replace_file(path) as partial:
         torch.save({"model": state, "config": sizes}, partial)

@@ -1,4 +1,4 @@
-"""ALBEF for retrieval as a Hugging Face model: encoders, projections, match head, momentum copies and queues.
+"""ALBEF as Hugging Face models: encoders and projections, and for retrieval match head, momentum copies and queues.
 
 Paper: Li et al. 2021, "Align before Fuse". Checked against salesforce/ALBEF b9727e4, models/model_retrieval.py
 (numbers in tests/backbones/test_albef_parity.py). Momentum copies and queues exist only while a model is being
@@ -18,7 +18,10 @@ MOMENTUM_PARTS = ("visual_encoder", "vision_proj", "text_encoder", "text_proj")
 
 
 class AlbefConfig(PretrainedConfig):
-    """Sizes of an ALBEF. The defaults are those of the released retrieval checkpoints."""
+    """Sizes of an ALBEF. The defaults are those of the released retrieval checkpoints.
+
+    ``projection`` 0 means that there are none, as in the released checkpoints for question answering and entailment.
+    """
 
     model_type = "albef"
 
@@ -71,8 +74,8 @@ class MaskedLanguageHead(nn.Module):
         return self.decoder(self.LayerNorm(F.gelu(self.dense(x))))
 
 
-class AlbefModel(PreTrainedModel):
-    """Parameter names follow the released checkpoints. ``itm_head`` output 1 means match."""
+class AlbefEncoders(PreTrainedModel):
+    """What all ALBEFs share: both encoders, their projections and the temperature. Calls no ``post_init``."""
 
     config_class = AlbefConfig
     base_model_prefix = "albef"
@@ -88,13 +91,10 @@ class AlbefModel(PreTrainedModel):
             dropout=config.dropout, width=config.text_width, heads=config.text_heads, inner=config.text_inner,
             image_width=config.vision_width,
         )  # fmt: skip
-        self.vision_proj = nn.Linear(config.vision_width, config.projection)
-        self.text_proj = nn.Linear(config.text_width, config.projection)
-        self.itm_head = nn.Linear(config.text_width, 2)
+        if config.projection:
+            self.vision_proj = nn.Linear(config.vision_width, config.projection)
+            self.text_proj = nn.Linear(config.text_width, config.projection)
         self.temp = nn.Parameter(torch.tensor(float(config.initial_temperature)))
-        if config.masked_language:
-            self.mlm_head = MaskedLanguageHead(config.text_width, config.vocabulary, config.norm_eps)
-        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -108,6 +108,36 @@ class AlbefModel(PreTrainedModel):
         elif isinstance(module, VisionEncoder):
             module.cls_token.normal_(0.0, 0.02)
             module.pos_embed.normal_(0.0, 0.02)
+
+    # ------------------------------------------------------------------------------- encoders
+
+    def image_tokens(self, pixels: Tensor, momentum: bool = False) -> tuple[Tensor, Tensor]:
+        """[B, 3, h, w] -> tokens [B, L, d] and unit features [B, D]."""
+        m = "_m" if momentum else ""
+        tokens = getattr(self, "visual_encoder" + m)(pixels)
+        return tokens, self._feature("vision_proj" + m, tokens)
+
+    def text_tokens(self, ids: Tensor, mask: Tensor, momentum: bool = False) -> tuple[Tensor, Tensor]:
+        """[B, N] -> tokens [B, N, d] and unit features [B, D]."""
+        m = "_m" if momentum else ""
+        tokens = getattr(self, "text_encoder" + m).read(ids, mask)
+        return tokens, self._feature("text_proj" + m, tokens)
+
+    def _feature(self, projection: str, tokens: Tensor) -> Tensor:
+        """Unit feature of the CLS, projected where the model has projections."""
+        cls = tokens[:, 0]
+        return F.normalize(getattr(self, projection)(cls) if self.config.projection else cls, dim=-1)
+
+
+class AlbefModel(AlbefEncoders):
+    """ALBEF for retrieval. Parameter names follow the released checkpoints. ``itm_head`` output 1 means match."""
+
+    def __init__(self, config: AlbefConfig):
+        super().__init__(config)
+        self.itm_head = nn.Linear(config.text_width, 2)
+        if config.masked_language:
+            self.mlm_head = MaskedLanguageHead(config.text_width, config.vocabulary, config.norm_eps)
+        self.post_init()
 
     # ------------------------------------------------------------------------------- momentum
 
@@ -161,20 +191,6 @@ class AlbefModel(PreTrainedModel):
         self.text_queue[:, spots] = text.T.to(self.text_queue.dtype)
         self.idx_queue[0, spots] = ids
         self.queue_ptr[0] = (int(self.queue_ptr) + len(ids)) % size
-
-    # ------------------------------------------------------------------------------- encoders
-
-    def image_tokens(self, pixels: Tensor, momentum: bool = False) -> tuple[Tensor, Tensor]:
-        """[B, 3, h, w] -> tokens [B, L, d] and unit features [B, D]."""
-        m = "_m" if momentum else ""
-        tokens = getattr(self, "visual_encoder" + m)(pixels)
-        return tokens, F.normalize(getattr(self, "vision_proj" + m)(tokens[:, 0]), dim=-1)
-
-    def text_tokens(self, ids: Tensor, mask: Tensor, momentum: bool = False) -> tuple[Tensor, Tensor]:
-        """[B, N] -> tokens [B, N, d] and unit features [B, D]."""
-        m = "_m" if momentum else ""
-        tokens = getattr(self, "text_encoder" + m).read(ids, mask)
-        return tokens, F.normalize(getattr(self, "text_proj" + m)(tokens[:, 0]), dim=-1)
 
     def forward(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Match logits [B, 2] of picture k with text k."""

@@ -162,10 +162,13 @@ class TextLayer(nn.Module):
         self.intermediate = Intermediate(width, inner)
         self.output = Projection(inner, width, eps, dropout)
 
-    def forward(self, x: Tensor, mask: Tensor, image: KeyValue | None = None, tap: Tap | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor, image: KeyValue | None = None, tap: Tap | None = None, seen: Tensor | None = None
+    ) -> Tensor:
+        """``mask`` is the self-attention's, ``seen`` that of what is attended to (None: all of it)."""
         x = self.attention(x, self.attention.self.keys_values(x), mask)
         if image is not None:
-            x = self.crossattention(x, image, None, tap)
+            x = self.crossattention(x, image, seen, tap)
         return self.output(self.intermediate(x), x)
 
 
@@ -253,3 +256,44 @@ class TextEncoder(nn.Module):
                 x = taps["fused_in"](x)
             x = layer(x, seen, image[i], taps.get("xattn_out"))
         return x
+
+
+# --------------------------------------------------------------------------------------------- answers
+
+
+class WordPredictions(nn.Module):
+    """BERT's language head on the word embeddings themselves: released checkpoints store that matrix twice."""
+
+    def __init__(self, width: int, vocabulary: int, eps: float):
+        super().__init__()
+        self.transform = nn.Module()
+        self.transform.dense = nn.Linear(width, width)
+        self.transform.LayerNorm = nn.LayerNorm(width, eps=eps)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+
+    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+        return F.linear(self.transform.LayerNorm(F.gelu(self.transform.dense(x))), words, self.bias)
+
+
+class AnswerDecoder(nn.Module):
+    """Reads an answer from left to right while every layer attends to the fused states of the question."""
+
+    def __init__(
+        self, vocabulary: int, positions: int, layers: int, *, width: int, eps: float, dropout: float, **sizes
+    ):
+        super().__init__()
+        self.bert = TextEncoder(
+            vocabulary, positions, layers, 0, width=width, eps=eps, dropout=dropout, image_width=width, **sizes
+        )
+        self.cls = nn.Module()
+        self.cls.predictions = WordPredictions(width, vocabulary, eps)
+
+    def forward(self, ids: Tensor, mask: Tensor, question: list[KeyValue], seen: Tensor) -> Tensor:
+        """Logits of the next word [M, L, V]; ``question`` and its mask ``seen`` [M, N] stand row by row beside ids."""
+        length = ids.shape[1]
+        before = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
+        allowed = before[None, None] & mask[:, None, None, :].bool()
+        x, seen = self.bert.embeddings(ids), seen[:, None, None, :].bool()
+        for layer, keys_values in zip(self.bert.upper, question, strict=True):
+            x = layer(x, allowed, keys_values, seen=seen)
+        return self.cls.predictions(x, self.bert.embeddings.word_embeddings.weight)

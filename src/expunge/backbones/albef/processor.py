@@ -53,6 +53,24 @@ class AlbefProcessor:
             **self.texts([e.text for e in examples]),
         }
 
+    def answers(self, answers: Sequence[str]) -> dict[str, Tensor]:
+        """input_ids and attention_mask of answers: the first token, the words, and the one that ends an answer."""
+        return self.texts(answers)
+
+    def choices(self, lists: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+        """choice_ids and choice_mask [B, C, L]; what a shorter list lacks is padding."""
+        flat = [choice for choices in lists for choice in choices]
+        most = max([1, *map(len, lists)])
+        made = self.answers(flat or [""])
+        shape = (len(lists), most, made["input_ids"].shape[1])
+        ids, mask = torch.full(shape, self.tokenizer.pad_token_id), torch.zeros(shape, dtype=torch.long)
+        start = 0
+        for i, choices in enumerate(lists):
+            ids[i, : len(choices)] = made["input_ids"][start : start + len(choices)]
+            mask[i, : len(choices)] = made["attention_mask"][start : start + len(choices)]
+            start += len(choices)
+        return {"choice_ids": ids, "choice_mask": mask}
+
     def save_pretrained(self, folder: str | Path) -> None:
         self.tokenizer.save_pretrained(str(folder))
         settings = {"pixels": self.pixels, "max_text_tokens": self.max_text_tokens, "mean": MEAN, "std": STD}

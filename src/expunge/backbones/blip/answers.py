@@ -23,18 +23,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from expunge.backbones.blip import network
-from expunge.backbones.blip.model import LABELS, BlipForAnswers, BlipForEntailment
+from expunge.backbones.blip.model import BlipForAnswers, BlipForEntailment
 from expunge.backbones.blip.network import Prepared
 from expunge.backbones.blip.retrieval import Blip
 from expunge.backbones.blip.towers import Towers
 from expunge.core.errors import ExpungeError
-from expunge.core.types import Batch, Example, Fused
+from expunge.core.types import LABELS, Batch, Example, Fused, Task
 
 IGNORED = -100
 
 
 class Grown(Towers):
     """A model that takes its encoders from a retrieval model."""
+
+    task: Task
+
+    def for_task(self, task: Task) -> Self:
+        """This model, where it was made for ``task``; ExpungeError otherwise."""
+        if task != self.task:
+            raise ExpungeError(f"{self.traits.name} was made for {self.task}, not for {task}.")
+        return self
 
     @classmethod
     def from_matching(cls, blip: Blip, seed: int = 0) -> Self:
@@ -57,8 +65,9 @@ class Grown(Towers):
 class BlipAnswers(Grown):
     """Capability ``Answers``: the likelihood of each choice under the answer decoder."""
 
-    provides = ("Embeds", "Answers")
+    provides = ("Embeds", "Fuses", "Answers")
     kind = BlipForAnswers
+    task: Task = "multiple_choice"
 
     def start(self) -> None:
         m = self.module
@@ -86,7 +95,7 @@ class BlipAnswers(Grown):
         target = [
             some.index(e.answer) if e.answer is not None else -1 for e, some in zip(examples, offered, strict=True)
         ]
-        made = self.processor.collate(examples, [e.question or e.text for e in examples])
+        made = self.processor.collate(examples, [e.text for e in examples])
         made |= self.processor.choices(offered, self.module.config.text_config.bos_token_id)
         return {k: v.to(self.device) for k, v in (made | {"target": torch.tensor(target)}).items()}
 
@@ -144,8 +153,9 @@ class BlipAnswers(Grown):
 class BlipEntailment(Grown):
     """Capability ``Answers`` over the labels contradiction (0), neutral (1) and entailment (2)."""
 
-    provides = ("Embeds", "Answers")
+    provides = ("Embeds", "Fuses", "Answers")
     kind = BlipForEntailment
+    task: Task = "entailment"
 
     def parts(self) -> dict[str, nn.Module]:
         return {**super().parts(), "head": self.module.cls_head}

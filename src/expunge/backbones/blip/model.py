@@ -20,10 +20,11 @@ from transformers import BlipConfig, BlipForImageTextRetrieval, BlipForQuestionA
 from transformers import initialization as init
 from transformers.models.blip.modeling_blip import BlipPreTrainedModel
 
+from expunge.core.types import LABELS
+
 TEMPERATURE = 0.07
 MOMENTUM_PARTS = ("vision_model", "vision_proj", "text_encoder", "text_proj")
 QUEUES = ("image_queue", "text_queue", "idx_queue", "ptr_queue")
-LABELS = ("contradiction", "neutral", "entailment")
 
 
 def sizes(

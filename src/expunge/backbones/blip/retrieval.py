@@ -10,15 +10,23 @@ from torch import Tensor, nn
 from expunge.backbones.blip import network
 from expunge.backbones.blip.model import BlipForMatching
 from expunge.backbones.blip.towers import Towers
-from expunge.core.types import Batch, Example
+from expunge.core.types import Batch, Example, Task
 from expunge.train import matching
 
 
 class Blip(Towers):
     """Capabilities ``Embeds`` and ``Matches`` around a ``BlipForMatching`` and its processor."""
 
-    provides = ("Embeds", "Matches")
+    provides = ("Embeds", "Fuses", "Matches")
     kind = BlipForMatching
+    task: Task = "retrieval"
+
+    def for_task(self, task: Task) -> Towers:
+        """Where training on ``task`` starts: this model, or its encoders under a new head or decoder."""
+        from expunge.backbones.blip.answers import BlipAnswers, BlipEntailment
+
+        answering = {"multiple_choice": BlipAnswers, "entailment": BlipEntailment}
+        return answering[task].from_matching(self) if task in answering else self
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         made = self.processor.collate(examples, [e.text for e in examples])

@@ -5,7 +5,8 @@ Equation (paper eq. 3-5), minimised over forget pairs (X_1, X_2) with anchors R_
     L_cf = log{ 2 p(X_1, X_2) / [p(X_1, R_2) + p(R_1, X_2)] }
     split exactly into L_N = S_N/tau + log 2 p_N  and  L_P = -(S_P1 + S_P2)/(2 tau) - log(p_P1 + p_P2)
     G' = alpha * dL_P + (1 - alpha) * dL_N,   alpha_i = max_j cos(u_i, u^_j)
-Symbols: S [B] cosine of projected CLS features; p [B] match probability; u [N, d] text tokens of X_2, u^ those of
+Symbols: S [B] cosine of projected CLS features; p [B] match probability, or for models that answer the probability of
+    the right choice or label (softmax over those there are); u [N, d] text tokens of X_2, u^ those of
     R_2 (CLS, SEP and padding excluded); tau the model's own temperature.
 Paper: "Beyond Sample-Level Forgetting" (ICML 2026) §4.3, App. E; design notes in spec/methods.md §3.
 Checked against: no public code exists.
@@ -15,7 +16,11 @@ Departs: (1) the text under (3) says the opposite of the loss on what is pulled 
     unbounded they push forever and the embedding collapses. (4) alpha may be centred: tokens of a BERT all point
     alike, uncentred cosines lie near 1 and the N gradient vanishes. (5) ``retain_weight`` adds the task loss on
     retained pairs at the access rate of MultiDelete and more; 0 is the paper's equation. docs/log.md has what each
-    reading gave.
+    reading gave. (6) The paper does not define L_cf for questions and statements. Here X_2 is the question or the
+    statement; MVI sees a sentence in its place that is true of the picture (``Example.described``: the question
+    answered), since no picture can be drawn from a question. R_2 then stands where the question stood, with the same
+    choices and the same right one; where a statement stood it is entailed, whatever the label was, since it describes
+    X_1. R_1 replaces the picture and the label stays: it was drawn from the truth about what the statement claims.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ from torch.nn import functional as F
 
 from expunge.core.pictures import HeldPicture
 from expunge.core.run import Run
-from expunge.core.types import Encoded, Example, Matches, Method, Splits
+from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, Method, Splits
 from expunge.generators import mvi, quality
 from expunge.train.constrain import frozen, scale_gradient, stop_above, stop_below
 from expunge.train.fit import Schedule, fit
@@ -41,7 +46,7 @@ Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "
 
 
 @dataclass(frozen=True)
-class CSE(Method[Matches]):
+class CSE(Method[Fuses]):
     epochs: int = 18  # passes over the forget pairs
     least_steps: int = 40  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4  # AdamW's peak
@@ -69,14 +74,15 @@ class CSE(Method[Matches]):
     painter: str = "sd-tiny"  # a Stable Diffusion: zoo name or folder
     writer: str = "blip2-tiny"  # a BLIP-2: zoo name or folder
 
-    def unlearn(self, model: Matches, splits: Splits, run: Run) -> Matches:
+    def unlearn(self, model: Fuses, splits: Splits, run: Run) -> Fuses:
         anchors = self.make_anchors(splits, run)
         editor = Editor(self, model, splits, anchors, run.seed)
         ratio = self.retain_ratio if self.retain_weight else 0.0
         schedule = Schedule(self.epochs, self.lr, self.batch, ratio, self.near, least_steps=self.least_steps)
         parts = model.parts()
-        # "p from the pretrained classifier": head and temperature stay as they are.
-        with run.timed("cse"), frozen([*parts["head"].parameters(), model.temperature]):
+        # "p from the pretrained classifier": head (or answer decoder) and temperature stay as they are.
+        classifier = parts["head"] if "head" in parts else parts["decoder"]
+        with run.timed("cse"), frozen([*classifier.parameters(), model.temperature]):
             fit(model, editor.terms, splits, run, schedule, what="editing (CSE)")
         if editor.alphas:
             run.facts["alpha_mean"] = float(torch.cat(editor.alphas).mean())
@@ -103,7 +109,7 @@ class CSE(Method[Matches]):
 class Editor:
     """The losses of one editing run: forget pairs with their anchors, and the reference's token mean."""
 
-    def __init__(self, options: CSE, model: Matches, splits: Splits, anchors: mvi.Anchors, seed: int):
+    def __init__(self, options: CSE, model: Fuses, splits: Splits, anchors: mvi.Anchors, seed: int):
         self.options, self.model = options, model
         self.row = {e.id: i for i, e in enumerate(splits.forget)}
         self.pictures = [
@@ -120,7 +126,10 @@ class Editor:
 
     @torch.no_grad()
     def _bounds(self, splits: Splits, most: int = 128) -> tuple[float, float, float]:
-        """Cosine of strangers, cosine of true pairs and match probability of strangers, means over near neighbours."""
+        """Cosine of strangers, cosine of true pairs and p of strangers, means over near neighbours.
+
+        A stranger's p is that of a text beside another's picture: of a match, or of the text's own right answer.
+        """
         o = self.options
         if o.floor and o.ceiling and o.match_floor:
             return o.floor, o.ceiling, o.match_floor
@@ -136,7 +145,9 @@ class Editor:
             return o.floor or -1.0, o.ceiling or 1.0, o.match_floor or 1e-3
         pick = torch.tensor(self.rng.sample(range(len(rows)), min(most, len(rows))), device=rows.device)
         mixed = self.model.fuse(images.take(rows[pick]), texts.take(columns[pick]))
-        chance = F.softmax(mixed.logits, dim=-1)[:, 1].mean()
+        asked = {name: values[columns[pick]] for name, values in batch.items()}
+        scores, right = judged(self.model, mixed, asked)
+        chance = F.softmax(scores, dim=-1).gather(1, right[:, None]).mean()
         return (
             o.floor or float(cosine[strangers].mean()),
             o.ceiling or float(cosine.diag().mean()),
@@ -162,7 +173,7 @@ class Editor:
         o, model = self.options, self.model
         rows = [self.row[e.id] for e in forget]
         r1 = [replace(e, image=self.rng.choice(self.pictures[i])) for e, i in zip(forget, rows, strict=True)]
-        r2 = [replace(e, text=self.rng.choice(self.texts[i]) or "something") for e, i in zip(forget, rows, strict=True)]
+        r2 = [retold(e, self.rng.choice(self.texts[i]) or "something") for e, i in zip(forget, rows, strict=True)]
         x, a1, a2 = model.collate(forget), model.collate(r1), model.collate(r2)
         image, text = model.encode_images(x), model.encode_texts(x)
         image_r, text_r = model.encode_images(a1), model.encode_texts(a2)
@@ -176,13 +187,13 @@ class Editor:
         tau = o.tau or model.temperature.detach()
         terms: dict[str, Tensor] = {}
         if o.n_pairs:
-            s, log_p = self._pair(image, text, 1 - alpha, inner(text.mask))
+            s, log_p = self._pair(image, text, 1 - alpha, inner(text.mask), x)
             terms["n"] = (
                 stop_below(s, self.floor) / tau + stop_below(log_p, math.log(self.match_floor)) + math.log(2)
             ).mean()
         if o.p_pairs:
-            s1, log_p1 = self._pair(image, text_r, back, inner(text_r.mask))
-            s2, log_p2 = self._pair(image_r, text, alpha, inner(text.mask))
+            s1, log_p1 = self._pair(image, text_r, back, inner(text_r.mask), a2)
+            s2, log_p2 = self._pair(image_r, text, alpha, inner(text.mask), a1)
             pull = (stop_above(s1, self.ceiling) + stop_above(s2, self.ceiling)) / (2 * tau)
             terms["p"] = (-pull - torch.logaddexp(log_p1, log_p2)).mean()
         if retain:
@@ -225,12 +236,12 @@ class Editor:
         keep_u, keep_v = inner(text.mask).bool(), inner(other.mask).bool()
         return (u @ v.transpose(1, 2)).masked_fill(~(keep_u[:, :, None] & keep_v[:, None]), -1.0)
 
-    def _pair(self, image: Encoded, text: Encoded, weight: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Similarity [B] and log match probability [B] of pairs, their gradients weighted by ``weight`` [B, N]."""
+    def _pair(self, image: Encoded, text: Encoded, weight: Tensor, kept: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Similarity [B] and log p [B] of pairs, their gradients weighted by ``weight`` [B, N]; see ``log_chance``."""
         o = self.options
         if o.alpha_site == "off":
             fused = self.model.fuse(image, text)
-            return (image.feature * text.feature).sum(-1), F.log_softmax(fused.logits, dim=-1)[:, 1]
+            return (image.feature * text.feature).sum(-1), log_chance(self.model, fused, batch)
         whole = mean_over(weight, kept.bool())  # [B]
         # CLS, SEP and padding have no alpha of their own: they take the mean.
         weight = torch.where(kept.bool(), weight, whole[:, None])
@@ -245,11 +256,29 @@ class Editor:
         elif o.alpha_site == "xattn_out":
             taps = {"xattn_out": lambda h: scale_gradient(h, weight[..., None])}
         fused = self.model.fuse(image, text, taps)
-        log_p = F.log_softmax(fused.logits, dim=-1)[:, 1]
+        log_p = log_chance(self.model, fused, batch)
         similarity = scale_gradient((image.feature * text.feature).sum(-1), whole)
         if o.alpha_site in ("loss_scalar", "fixed"):
             log_p = scale_gradient(log_p, whole)
         return similarity, log_p
+
+
+def judged(model: Fuses, fused: Fused, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Scores [B, C] of what may be said of each pair and the place [B] of what is right: a match, or the answer."""
+    if isinstance(model, Answers):
+        return model.choose(fused, batch), batch["target"]
+    return fused.logits, torch.ones(len(fused.logits), dtype=torch.long, device=fused.logits.device)
+
+
+def log_chance(model: Fuses, fused: Fused, batch: Batch) -> Tensor:
+    """log p [B] of what is right, in nats."""
+    scores, right = judged(model, fused, batch)
+    return F.log_softmax(scores, dim=-1).gather(1, right[:, None])[:, 0]
+
+
+def retold(e: Example, text: str) -> Example:
+    """``e`` with a description of its own picture for a text: a question keeps its choices, a statement is entailed."""
+    return replace(e, text=text, label=None if e.label is None else "entailment")
 
 
 def inner(mask: Tensor) -> Tensor:
