@@ -219,7 +219,7 @@ def _with_facts(rows: list[tuple[str, Example]]) -> dict[str, tuple[Example, ...
     frozen = {key: frozenset(said) for key, said in facts.items()}
     parts: dict[str, list[Example]] = {name: [] for name in SPLITS}
     for split, example in rows:
-        parts[split].append(replace(example, facts=frozen[example.image.key]))
+        parts[split].append(replace(example, facts=frozen.get(example.image.key, frozenset())))
     return {name: tuple(examples) for name, examples in parts.items()}
 
 
