@@ -334,7 +334,10 @@ def _say_drawn(drawn: Any) -> None:
     from expunge.bench.board import terminal
     from expunge.report.typeset import standing
 
-    Console().print(terminal(drawn.results), highlight=False)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # nobody's window is too narrow for a file
+    console.print(terminal(drawn.results), highlight=False)
     typer.echo(standing(drawn.results))
     for path in drawn.files.values():
         typer.echo(str(path))

@@ -75,7 +75,7 @@ def terminal(results: Results) -> Group:
 def _table(panel: Panel) -> Table:
     title = ", ".join(part for part in (panel.group, panel.section) if part)
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for head in panel.heads:
         table.add_column(head, justify="right", no_wrap=True)
     for line in panel.lines:

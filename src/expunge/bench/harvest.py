@@ -100,7 +100,7 @@ def _block(told: Mapping[str, Any], block: Mapping[str, Any], found: Mapping[str
     return GridBlock(
         scenario=block["scenario"], task=block["task"], model=block["model"], size=block["size"], unit=block["unit"],
         printed_size=block["paper_size"], rows=tuple(rows), seeds=tuple(block["before"]),
-        tests=tuple(_tests(told["baseline"], numbers)),
+        tests=tuple(_tests(told["baseline"], [r["label"] for r in block["rows"] if r["method"] == "retrain"], numbers)),
         stages={name: _means(results) for name, results in (("before", before), ("retrained", oracle))},
     )  # fmt: skip
 
@@ -153,11 +153,15 @@ def _entry(key: str, numbers: Mapping[str, Mapping[str, float]]) -> Entry:
     return Entry(mean_interval(list(numbers[key].values())), mean_interval(list(gap.values())) if gap else None)
 
 
-def _tests(baseline: str, numbers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterable[Paired]:
+def _tests(
+    baseline: str, references: Iterable[str], numbers: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> Iterable[Paired]:
     """Every row against the baseline, by its distances to the retrained model, over the seeds that both have."""
     if baseline not in numbers:
         return
     for label, row in numbers.items():
+        if label in references:
+            continue
         for column in TESTED:
             key = column if column == "avg_g" else f"gap:{column}"
             ours, theirs = numbers[baseline].get(key, {}), row.get(key, {})

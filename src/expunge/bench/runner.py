@@ -219,6 +219,7 @@ def _worker(suite: str, folder: str) -> None:
         work(plans.expand(suites.read(suite)).cells(), Shelf(folder))
     except KeyboardInterrupt:
         os._exit(STOPPED)
+    os._exit(0)  # everything is on disk; taking a model library down in good order takes seconds
 
 
 def _end_with(sentinel: Any) -> None:

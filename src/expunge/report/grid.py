@@ -165,8 +165,8 @@ def main(results: Results) -> Sheet:
     panels = [_panel(results, block, results.columns) for block in results.blocks]
     note = (
         "Mean over seeds, ± half the width of the 95 % t interval; in parentheses Δ, the distance to the retrained "
-        "model of the same seed, averaged. Best in bold, second best underlined, by Δ where there is one; doing nothing "
-        "and retraining do not compete, nor does a row that lacks seeds (†)."
+        "model of the same seed, averaged. Best in bold, second best underlined, by Δ where there is one; doing "
+        "nothing and retraining do not compete, nor does a row that lacks seeds (†)."
     )
     return Sheet("main", results.title or results.suite, note, tuple(panels))
 
@@ -192,14 +192,13 @@ def beside(results: Results) -> Sheet:
                 cells = [cell for key in results.columns for cell in (_cell(row, key), _printed(row, key))]
                 lines.append(Line(row.label, tuple(cells), row.method in CONTROLS, _mark(row)))
         if lines:
-            heads = [
-                h for k in results.columns for h in (f"{_head(block, k)} ours", f"{_printed_head(block, k)} paper")
-            ]
+            names = [(_head(block, k), _printed_head(block, k)) for k in results.columns]
+            heads = [h for ours, paper in names for h in (f"{ours} ours", f"{paper} paper")]
             section, group = _where(results, block)
             panels.append(Panel(section, _beside_group(results, block, group), tuple(heads), tuple(lines)))
     note = (
-        "Ours is measured on small models and invented people, the paper's on ALBEF or BLIP and photographs: compare the "
-        "order of the methods and the sign of their distances, not the numbers. Δ in parentheses."
+        "Ours is measured on small models and invented people, the paper's on ALBEF or BLIP and photographs: compare "
+        "the order of the methods and the sign of their distances, not the numbers. Δ in parentheses."
     )
     return Sheet("beside", f"Beside the paper’s {_table_name(results.paper)}", note, tuple(panels))
 
@@ -209,9 +208,8 @@ def tests(results: Results) -> Sheet:
     panels, most = [], 0
     for block in results.blocks:
         columns = list(dict.fromkeys(t.column for t in block.tests))
-        heads = [
-            h for c in columns for h in (f"Δ {_plain_head(block, c)}" if c != "avg_g" else "Avg.G", "p (t)", "p (W)")
-        ]
+        names = ["Avg.G" if c == "avg_g" else f"Δ {_plain_head(block, c)}" for c in columns]
+        heads = [h for name in names for h in (name, "p (t)", "p (W)")]
         lines = []
         for row in block.rows:
             mine = {t.column: t for t in block.tests if t.label == row.label}
@@ -224,15 +222,15 @@ def tests(results: Results) -> Sheet:
             panels.append(Panel(section, group, tuple(heads), tuple(lines)))
     note = (
         f"Distance to the retrained model minus that of {results.baseline}, seed by seed: above zero means farther "
-        "away. p (t) is of the paired t-test, p (W) of the signed-rank test, both two-sided and not corrected for their "
-        "number."
+        "away. p (t) is of the paired t-test, p (W) of the signed-rank test, both two-sided and not corrected for "
+        "their number."
     )
     if most < 2:
         note += " One seed is too few for any test."
     elif most < LEAST_RANKED:
         note += (
-            f" With {most} seeds the signed-rank test cannot go below {2 / 2**most:.3g}: too few to reach 0.05, whatever "
-            "the numbers."
+            f" With {most} seeds the signed-rank test cannot go below {2 / 2**most:.3g}: too few to reach 0.05, "
+            "whatever the numbers."
         )
     return Sheet("tests", f"Against {results.baseline}, in pairs", note, tuple(panels))
 
@@ -256,7 +254,7 @@ def _panel(results: Results, block: GridBlock, keys: tuple[str, ...] | list[str]
 
 
 def _where(results: Results, block: GridBlock) -> tuple[str, str]:
-    """(section, column group) of a block. Sizes are sections where all scenarios have the same, as in Tables 1 and 2."""
+    """(section, column group) of a block. Sizes are sections where all scenarios have the same, as in Table 1."""
     sizes: dict[tuple[str, str, str], list[int]] = {}
     for one in results.blocks:
         sizes.setdefault((one.scenario, one.task, one.model), []).append(one.size)

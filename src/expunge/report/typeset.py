@@ -78,7 +78,8 @@ def _provenance(results: Results) -> str:
         versions = ", ".join(f"{k} {v}" for k, v in sorted(told.get("versions", {}).items()) if k in _NAMED)
         lines.append(
             f"* {n} cells: commit `{(told.get('commit') or 'unknown')[:12]}`{dirty}, {hardware.get('processor', '?')}, "
-            f"{hardware.get('cores', '?')} cores, {told.get('platform', '?')}, Python {told.get('python', '?')}, {versions}"
+            f"{hardware.get('cores', '?')} cores, {told.get('platform', '?')}, Python {told.get('python', '?')}, "
+            f"{versions}"
         )
     if results.paper:
         lines.append(f"* Paper: {source()}")
@@ -201,7 +202,7 @@ def _tex(text: str) -> str:
 
 
 def table_csv(results: Results) -> str:
-    """One line for each number: where it belongs, mean, interval, n, distance to the retrained model, the printed one."""
+    """One line for each number: where it belongs, mean, interval, n, distance to the retrained model, the paper's."""
     held = io.StringIO()
     writer = csv.writer(held, lineterminator="\n")
     writer.writerow(
