@@ -61,7 +61,7 @@ def _drawings(results: Results, block: GridBlock) -> dict[str, Any]:
     for key in (k for k in DRAWN if k in results.columns):
         reference = oracle.get(f"{letter}_{key}" if key in ("forget", "test") else key)
         rows = [
-            (row.label, row.entries[key].score)
+            (row.label + (" †" if row.measured < row.wanted else ""), row.entries[key].score)
             for row in block.rows
             if key in row.entries and not (row.method == "retrain")
         ]

@@ -114,9 +114,12 @@ def document(results: Results) -> str:
 
 
 def _latex_table(results: Results, sheet: Sheet) -> str:
-    rows = []
+    rows: list[str] = []
+    before: list[tuple[str, ...]] = []
     for bundle in _bundles(sheet.panels):
-        rows += _latex_bundle(bundle)
+        heads = [(panel.group, *panel.heads) for panel in bundle]
+        rows += (["\\midrule"] if rows and heads != before else []) + _latex_bundle(bundle, again=heads == before)
+        before = heads
     most = max(1 + sum(len(p.heads) for p in bundle) for bundle in _bundles(sheet.panels))
     body = "\n".join(
         ["\\begin{tabular}{l" + "r" * (most - 1) + "}", "\\toprule", *rows, "\\bottomrule", "\\end{tabular}"]
@@ -142,28 +145,27 @@ def _bundles(panels: Sequence[Panel]) -> list[list[Panel]]:
     return bundles
 
 
-def _latex_bundle(bundle: list[Panel]) -> list[str]:
+def _latex_bundle(bundle: list[Panel], again: bool) -> list[str]:
+    """Heads, the section's name, one line for each method; ``again`` leaves the heads out, as the paper does."""
     columns = 1 + sum(len(p.heads) for p in bundle)
-    rows: list[str] = []
+    rows: list[str] = ["\\midrule"] if again else _latex_heads(bundle)
     if bundle[0].section:
         rows.append(f"\\multicolumn{{{columns}}}{{c}}{{\\textit{{{_tex(bundle[0].section)}}}}} \\\\")
+        rows.append("\\midrule")
+    for lines in zip(*(p.lines for p in bundle)):
+        cells = [_tex_cell(cell) for line in lines for cell in line.cells]
+        rows.append(" & ".join([_tex_label(lines), *cells]) + " \\\\")
+    return rows
+
+
+def _latex_heads(bundle: list[Panel]) -> list[str]:
     spans, rules, at = [], [], 2
     for panel in bundle:
         spans.append(f"\\multicolumn{{{len(panel.heads)}}}{{c}}{{{_tex(panel.group)}}}")
         rules.append(f"\\cmidrule(lr){{{at}-{at + len(panel.heads) - 1}}}")
         at += len(panel.heads)
-    rows += ["& " + " & ".join(spans) + " \\\\", "".join(rules)]
-    rows.append(" & ".join(["Method", *(_tex_head(h) for p in bundle for h in p.heads)]) + " \\\\")
-    rows.append("\\midrule")
-    for lines in zip(*(p.lines for p in bundle)):
-        cells = [_tex_cell(cell) for line in lines for cell in line.cells]
-        rows.append(" & ".join([_tex_label(lines), *cells]) + " \\\\")
-    rows.append("\\addlinespace[2pt]\\midrule")
-    return _without_last_rule(rows)
-
-
-def _without_last_rule(rows: list[str]) -> list[str]:
-    return [*rows[:-1], "\\addlinespace[4pt]"]
+    heads = " & ".join(["Method", *(_tex_head(h) for p in bundle for h in p.heads)]) + " \\\\"
+    return ["& " + " & ".join(spans) + " \\\\", "".join(rules), heads, "\\midrule"]
 
 
 def _tex_label(lines: Sequence[Line]) -> str:

@@ -34,12 +34,13 @@ def write_methods(place: Path) -> None:
         )
 
 
-def write_own_data(place: Path) -> None:
-    """pictures/, pairs.jsonl, and ALBEF.pth with its vocab.txt."""
+def write_own_data(place: Path, groups: int = 4) -> None:
+    """pictures/, pairs.jsonl with ``groups`` of each source in each split, and ALBEF.pth with its vocab.txt."""
     (place / "pictures").mkdir(parents=True)
     corpus, names, lines = small_corpus(), {}, []
     for split, examples in (("train", corpus.train), ("validation", corpus.validation), ("test", corpus.test)):
-        for e in examples:
+        kept = {g for s in ("people", "scenes") for g in sorted({e.group for e in examples if e.source == s})[:groups]}
+        for e in (e for e in examples if e.group in kept):
             if e.image.key not in names:
                 names[e.image.key] = f"pictures/{len(names)}.png"
                 e.image.open(32).save(place / names[e.image.key])
