@@ -156,7 +156,7 @@ def sheets(results: Results) -> list[Sheet]:
     found = [main(results), everything(results)]
     if results.paper:
         found.append(beside(results))
-    found.append(tests(results))
+    found.append(paired_tests(results))
     return [sheet for sheet in found if sheet.panels]
 
 
@@ -203,7 +203,7 @@ def beside(results: Results) -> Sheet:
     return Sheet("beside", f"Beside the paper’s {_table_name(results.paper)}", note, tuple(panels))
 
 
-def tests(results: Results) -> Sheet:
+def paired_tests(results: Results) -> Sheet:
     """Paired tests against the baseline, block by block."""
     panels, most = [], 0
     for block in results.blocks:
