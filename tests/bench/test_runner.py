@@ -103,6 +103,38 @@ def test_workers_share_a_folder_and_never_a_cell(tmp_path):
     assert len({pid for _, pid in lines}) > 1
 
 
+def _patient(folder):
+    def measure(cell, progress):
+        time.sleep(0.03)
+        return scored(cell)
+
+    runner.work(grid(40), Shelf(folder), measure)
+
+
+def test_ten_kills_lose_nothing_and_leave_nothing_half_written(tmp_path):
+    context, rng, shelf = multiprocessing.get_context("fork"), random.Random(3), Shelf(tmp_path)
+    missing = [40]
+    for _ in range(10):
+        worker = context.Process(target=_patient, args=(tmp_path,))
+        worker.start()
+        wanted, deadline = missing[-1] - rng.randrange(4), time.monotonic() + 30  # on a busy machine, too
+        while len(list((tmp_path / "cells").glob("*.json"))) < 40 - wanted and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.06))
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join(30)
+        missing.append(runner.status(grid(40), shelf).missing)
+        for path in (tmp_path / "cells").glob("*.json"):
+            json.loads(path.read_text())
+    assert missing == sorted(missing, reverse=True) and 0 < missing[-1] < 40
+    runner.work(grid(40), shelf, lambda cell, _: scored(cell))
+    assert all(shelf.result(c.hash)["scores"] == scored(c)["scores"] for c in grid(40))
+    assert not list((tmp_path / "failed").iterdir()) and not shelf.running()
+    shelf.sweep(older_than=0.0)
+    assert not list((tmp_path / "cells").glob(".*"))
+
+
 def test_a_locked_cell_is_left_and_come_back_to(tmp_path):
     shelf, cells = Shelf(tmp_path), grid(3)
     order = []

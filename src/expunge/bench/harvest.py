@@ -22,8 +22,8 @@ from expunge.report.grid import Entry, Failure, GridBlock, GridRow, Paired, Resu
 from expunge.report.measures import MEASURES
 
 PLAN = "plan.json"
-EITHER = {"forget": ("r_forget", "a_forget"), "test": ("r_test", "a_test")}
-"""A column of the table -> the scores that may fill it: recall or accuracy, whichever the task measures."""
+SHORT = {"forget": "r_forget", "test": "r_test"}
+"""A column of the table -> its score. The name is the same for every task, recall or accuracy."""
 SUMMARY = ("avg_g", "m_eff", "m_rel", "m_loc")
 TESTED = ("avg_g", "mi", "forget", "test")
 
@@ -114,10 +114,10 @@ def _numbers(result: Any, oracle: Any, before: Any) -> dict[str, float]:
     after = scores_of(result)
     summary = summarise(after, scores_of(oracle), scores_of(before) if before else None) if oracle else {}
     numbers: dict[str, float] = {}
-    for column, names in _columns(after).items():
-        numbers[column] = after[names].value
-        if f"delta_{names}" in summary:
-            numbers[f"gap:{column}"] = summary[f"delta_{names}"]
+    for column, name in _columns(after).items():
+        numbers[column] = after[name].value
+        if f"delta_{name}" in summary:
+            numbers[f"gap:{column}"] = summary[f"delta_{name}"]
     numbers |= {name: summary[name] for name in SUMMARY if name in summary}
     if "seconds" in result["cost"]:
         numbers["seconds"] = result["cost"]["seconds"]
@@ -127,12 +127,8 @@ def _numbers(result: Any, oracle: Any, before: Any) -> dict[str, float]:
 
 
 def _columns(scores: Scores) -> dict[str, str]:
-    """Column -> score: every score under its own name, and the two that differ between tasks under one."""
-    columns = {name: name for name in scores}
-    for column, names in EITHER.items():
-        if found := next((name for name in names if name in scores), None):
-            columns[column] = found
-    return columns
+    """Column -> score: every score under its own name, and some under a short one, too."""
+    return {name: name for name in scores} | {short: name for short, name in SHORT.items() if name in scores}
 
 
 def _turned(columns: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
@@ -175,7 +171,7 @@ def _tests(
 def _means(results: Mapping[str, Any]) -> dict[str, Score]:
     """Scores of a shared model over seeds, for the drawings."""
     per_seed = [scores_of(one) for one in results.values()]
-    names = [m.key for m in MEASURES] + ["a_forget", "a_test"]
+    names = [m.key for m in MEASURES]
     return {
         name: mean_interval([scores[name].value for scores in per_seed])
         for name in names

@@ -107,7 +107,7 @@ def expand(suite: Suite) -> Plan:
     blocks, left_out = [], []
     for scenario in suite.scenarios:
         data = place(suite, scenario.data)
-        corpus = _corpus(suite, scenario, data)
+        corpora = {task: _corpus(suite, scenario, data, task) for task in _tasks(scenario)}
         for name in _models(scenario.models if scenario.models is not None else suite.models):
             for task in _tasks(scenario):
                 rows = []
@@ -119,7 +119,7 @@ def expand(suite: Suite) -> Plan:
                         rows.append(method)
                 sizes = scenario.sizes or (len(scenario.who),)
                 for size, paper_size in zip(sizes, scenario.paper_sizes or map(str, sizes)):
-                    blocks.append(_block(suite, scenario, data, corpus, name, task, size, paper_size, rows))
+                    blocks.append(_block(suite, scenario, data, corpora[task], name, task, size, paper_size, rows))
     return Plan(suite, tuple(blocks), tuple(dict.fromkeys(left_out)))
 
 
@@ -213,10 +213,12 @@ def _hashes(cells: Mapping[int, Cell]) -> dict[str, str]:
     return {str(seed): cell.hash for seed, cell in cells.items()}
 
 
-def _corpus(suite: Suite, scenario: Scenario, data: str) -> Corpus:
+def _corpus(suite: Suite, scenario: Scenario, data: str, task: str) -> Corpus:
     extra: dict[str, Any] = dict(scenario.data_options)
     if plugins.is_path(data) and scenario.images:
         extra = {"root": place(suite, scenario.images)}
+    if task != "retrieval":  # questions and statements are other examples of the same world
+        extra["task"] = task
     return plugins.load_data(data, **extra)
 
 

@@ -20,7 +20,7 @@ TASKS = {"retrieval": "retrieval", "multiple_choice": "multiple choice", "entail
 HIGHER = ("m_eff", "m_rel", "m_loc")
 NAMES = {
     "mi": "MI", "avg_g": "Avg.G", "m_eff": "M_eff", "m_rel": "M_rel", "m_loc": "M_loc", "seconds": "T (s)",
-    "memory": "memory (MB)", "a_forget": "A@D_f", "a_test": "A@D_test",
+    "memory": "memory (MB)",
 }  # fmt: skip
 PRINTED_NAMES = NAMES | {"seconds": "T (h)"}
 LEAST_RANKED = 6
@@ -176,7 +176,7 @@ def everything(results: Results) -> Sheet:
     panels = []
     for block in results.blocks:
         here = {key for row in block.rows for key in row.entries}
-        keys = [k for k in (*BY_KEY, "a_forget", "a_test", "avg_g", *HIGHER, "seconds", "memory") if k in here]
+        keys = [k for k in (*BY_KEY, "avg_g", *HIGHER, "seconds", "memory") if k in here]
         if keys:
             panels.append(_panel(results, block, keys))
     return Sheet("everything", "Everything measured", "As above.", tuple(panels))
@@ -346,8 +346,8 @@ def _mark(row: GridRow) -> str:
 
 def _plain_head(block: GridBlock, key: str) -> str:
     letter = "R" if block.task == "retrieval" else "A"
-    if key in ("forget", "test"):
-        return f"{letter}@D_{'f' if key == 'forget' else 'test'}"
+    if key.removeprefix("r_") in ("forget", "test"):
+        return f"{letter}@D_{'f' if key.endswith('forget') else 'test'}"
     if key in NAMES:
         return NAMES[key]
     return {"r_forget_private": "D_f told", "r_forget_shared": "D_f seen", "r_retain_private": "kept told",

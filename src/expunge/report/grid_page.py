@@ -56,10 +56,9 @@ def _drawings(results: Results, block: GridBlock) -> dict[str, Any]:
     title = f"{block.scenario}, {block.task.replace('_', ' ')}, {block.model}, {block.size} forgotten"
     name = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
     oracle = block.stages.get("retrained", {})
-    letter = "r" if block.task == "retrieval" else "a"
     figures = []
     for key in (k for k in DRAWN if k in results.columns):
-        reference = oracle.get(f"{letter}_{key}" if key in ("forget", "test") else key)
+        reference = oracle.get(f"r_{key}" if key in ("forget", "test") else key)
         rows = [
             (row.label + (" †" if row.measured < row.wanted else ""), row.entries[key].score)
             for row in block.rows
