@@ -237,7 +237,7 @@ drawing.draw(out)
 @pytest.mark.slow
 def test_ten_kills_and_a_resume_give_the_uninterrupted_table(place):
     (place / "killed.toml").write_text(
-        suite_text('["nothing", "./quick.py", "./slow.py"]', seeds="[0, 1]", sizes="[1, 2]")
+        suite_text('["nothing", "./quick.py", "./slow.py"]', seeds="[0, 1]", sizes="[1]")
     )
 
     def run(name, *more):
@@ -252,7 +252,7 @@ def test_ten_kills_and_a_resume_give_the_uninterrupted_table(place):
     told = run("killed", "10", "7", str(took / 6))
     assert int(told[1]) == 10 and int(told[3]) > 0, "every kill must come before the grid is whole"
     straight, resumed = place / "straight" / "tables" / "killed.csv", place / "killed" / "tables" / "killed.csv"
-    assert numbers(straight) == numbers(resumed) and len(numbers(straight)) > 20
+    assert numbers(straight) == numbers(resumed) and len(numbers(straight)) > 15
     assert not list((place / "killed" / "failed").iterdir())
 
 
