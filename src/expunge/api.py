@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from expunge import showing
+from expunge.bench import drawing, runner
+from expunge.bench.harvest import plan_of
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError, Problem
 from expunge.core.folder import amend, open_run, staged
@@ -172,13 +174,35 @@ def retrained_scores(run: str) -> Scores:
 
 
 def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:
-    """One page of one run, or of the first with the others beside it."""
+    """One page of one run, or of the first with the others beside it; or of one suite's folder."""
+    suites = [run for run in runs if plan_of(run) is not None]
+    if suites and len(runs) > 1:
+        raise ExpungeError(f"{suites[0]} is the folder of a suite: its page stands alone. Name it without others.")
+    if suites:
+        return drawing.write_page(suites[0], output)
     records = [open_run(run).record() for run in runs]
     if not records:
         raise ExpungeError("name at least one run folder.")
     named = [(str(r.spec.get("method", "?")), r) for r in records] if len(records) > 1 else []
     Path(output).write_text(page.page(records[0], None, named), encoding="utf-8")
     return Path(output)
+
+
+def run_suite(
+    suite: str | Path,
+    out: str | Path | None = None,
+    workers: int = 1,
+    retry: bool = False,
+    watch: runner.Watch | None = None,
+) -> tuple[runner.Outcome, drawing.Drawn]:
+    """Measure the missing cells of a suite and draw its tables; ``out`` is below ``runs/bench`` unless it is named.
+
+    ``suite`` is a TOML file or a name of ours. Workers are processes of their own, so a script that asks for them
+    needs ``if __name__ == "__main__":``; with ``workers=0`` this process does the work. Raises ExpungeError or
+    DataError on a suite that cannot be run. Cells that fail are in the outcome, and in the tables.
+    """
+    outcome = runner.run(suite, out, workers, retry, watch)
+    return outcome, drawing.draw(outcome.folder)
 
 
 def demo(

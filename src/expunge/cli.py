@@ -153,11 +153,63 @@ def report(
     output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
 ) -> None:
     """Write one page from what runs recorded."""
+    if len(runs) == 1 and (runs[0] / "plan.json").is_file():
+        from expunge.bench.drawing import write_page
+
+        typer.echo(f"page: {write_page(runs[0], output)}")
+        return
     for run in runs:
         _known_run(run)
     api = _api()
 
     typer.echo(f"page: {api.write_report(runs, output)}")
+
+
+@app.command()
+def bench(
+    suite: Annotated[str, typer.Argument(help="A TOML file, or a name from `expunge list suites`.")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="The suite's folder; by default runs/bench/NAME. Call again to go on."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes; several calls may share a folder too.")
+    ] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Try failed cells again.")] = False,
+    only_table: Annotated[bool, typer.Option("--only-table", help="Measure nothing; draw what is there.")] = False,
+    list_cells: Annotated[bool, typer.Option("--list", help="Measure nothing; list every cell and its state.")] = False,
+) -> None:
+    """Fill the missing cells of a grid.
+
+    Methods, models, tasks, scenarios, sizes, seeds: resumes where it was, then draws the tables and a page.
+    """
+    if only_table or list_cells:
+        from expunge.bench import glance
+
+        if list_cells:
+            typer.echo(glance.listing(suite, out))
+        if only_table:
+            _say_drawn(glance.table(suite, out))
+        return
+    from expunge.bench.suite import find
+
+    find(suite)  # a misspelt name costs no ten seconds
+    api = _api()
+    from expunge.bench.board import board
+
+    with board() as watch:
+        outcome, drawn = api.run_suite(suite, out, workers, retry, watch)
+    _say_drawn(drawn)
+    for one in outcome.died:
+        complain(f"{one}. Its cell is missing again; the same command goes on.")
+    for told in outcome.failures:
+        complain(f"failed: {told['label']}: {told['reason']}")
+    if outcome.status.missing:
+        complain(f"{outcome.status.missing} cells are not measured yet. The same command goes on.")
+    if not outcome.is_whole:
+        if outcome.failures:
+            complain(f"{len(outcome.failures)} cells failed; --retry tries them again.")
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -287,6 +339,22 @@ def _say_result(result: Any) -> None:
         page = Path(result.folder) / "report.html"
         if page.is_file():
             typer.echo(f"page: {page}")
+
+
+def _say_drawn(drawn: Any) -> None:
+    """The main table, and where the files lie."""
+    from rich.console import Console
+
+    from expunge.bench.board import terminal
+    from expunge.report.typeset import standing
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # nobody's window is too narrow for a file
+    console.print(terminal(drawn.results), highlight=False)
+    typer.echo(standing(drawn.results))
+    for path in drawn.files.values():
+        typer.echo(str(path))
 
 
 def main() -> None:

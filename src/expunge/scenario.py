@@ -33,6 +33,7 @@ class Scenario:
     pretrained: str | None = None
     fresh: bool = False
     notes: list[str] = field(default_factory=list)
+    retraining_seconds: float | None = None
     _lent: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -122,12 +123,17 @@ class Scenario:
         return originals.original(self.model, self.corpus, self._making(), fresh=self.fresh)
 
     def oracle(self, run: Run) -> Any:
-        """The model that never saw them."""
+        """The model that never saw them; ``retraining_seconds`` is then what it cost, where that is known."""
         without = [e.id for e in self.splits.forget]
-        if not self.own_data:
-            return originals.original(self.model, self.corpus, self._making(), without=without, fresh=self.fresh)
-        method = plugins.load_method("retrain")()
-        return method.unlearn(None, self.splits, run)
+        making = self._making()
+        if self.own_data:
+            method = plugins.load_method("retrain")()
+            with making.timed("training"):
+                model = method.unlearn(None, self.splits, run)
+        else:
+            model = originals.original(self.model, self.corpus, making, without=without, fresh=self.fresh)
+        self.retraining_seconds = making.seconds.get("training")
+        return model
 
     def _making(self) -> Run:
         """Original and retrained models are made with seed 0 whatever the run's seed, so that runs share them."""

@@ -30,11 +30,13 @@ def mean_interval(values: Sequence[float], better: Better = "higher", confidence
 class Comparison:
     """First minus second, seed by seed: the mean difference with its interval, and how likely by chance.
 
-    ``p_value`` is of the paired t-test, two-sided; NaN with fewer than two seeds.
+    ``p_value`` is of the paired t-test, ``wilcoxon`` of the signed-rank test (exact where scipy can), both two-sided;
+    NaN with fewer than two seeds. With n seeds the signed-rank test cannot go below 2 / 2^n: six are needed for 0.05.
     """
 
     difference: Score
     p_value: float
+    wilcoxon: float = math.nan
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Comparison:
@@ -45,9 +47,10 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Comparison:
     score = mean_interval(gaps.tolist())
     if len(gaps) < 2:
         return Comparison(score, math.nan)
+    ranked = float(stats.wilcoxon(gaps).pvalue) if gaps.any() else 1.0
     if np.ptp(gaps) == 0:  # the t statistic is 0/0 or infinite
-        return Comparison(score, 1.0 if gaps[0] == 0 else 0.0)
-    return Comparison(score, float(stats.ttest_rel(first, second).pvalue))
+        return Comparison(score, 1.0 if gaps[0] == 0 else 0.0, ranked)
+    return Comparison(score, float(stats.ttest_rel(first, second).pvalue), ranked)
 
 
 def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, Score]:

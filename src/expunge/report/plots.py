@@ -86,6 +86,31 @@ def _bar(axes: Axes, y: float, value: float, low: float, high: float, colour: st
     axes.text(-1.5, y, name, va="center", ha="right", size=8.2, color=QUIET)
 
 
+def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: str) -> str:
+    """One point with its 95 % interval for each method; a dashed line stands where the retrained model does."""
+    rows = [(label, one) for label, one in rows if one is not None and finite(one.value)]
+    if not rows:
+        return ""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _canvas(0.5 + 0.2 * len(rows), left=0.33, right=0.88)
+        for y, (_, one) in enumerate(rows):
+            if finite(one.low) and finite(one.high):
+                axes.plot([one.low, one.high], [y, y], color=AFTER, linewidth=1.6, solid_capstyle="butt", zorder=2)
+            axes.scatter([one.value], [y], s=22, c=AFTER, linewidths=0, zorder=3)
+            axes.text(
+                1.03, y, number(one.value), va="center", ha="left", size=8.2, transform=axes.get_yaxis_transform()
+            )
+        if reference is not None and finite(reference.value):
+            axes.axvline(reference.value, color=ORACLE, linewidth=1.3, linestyle=(0, (3, 2)), zorder=1)
+        axes.set_yticks(range(len(rows)), [_short(label, 18) for label, _ in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.xaxis.grid(True)
+        axes.locator_params(axis="x", nbins=4)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        spoken = ", ".join(f"{label} {number(one.value)}" for label, one in rows)
+        return _svg(figure, name, f"{title}: {spoken}.")
+
+
 def matrix(values: Sequence[Sequence[float]], labels: Sequence[str], name: str, title: str) -> str:
     """Matching scores of every text (row) with every picture (column), 0 to 100 or 0 to 1."""
     rows = [[float(v) if finite(v) else math.nan for v in row] for row in values]

@@ -8,6 +8,7 @@ package, with the same key beside them.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ from expunge.zoo import shelf
 
 SHIPPED = shelf.WEIGHTS / "originals"
 KEY = "made_from.json"
+COST = "cost.json"
 
 
 def key(start: str, corpus: Corpus, without: Collection[str], seed: int, recipe: Recipe) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def original(
 
     A shipped model serves when its key fits; otherwise the cache does, and it is trained when it is in neither.
     ``fresh`` passes the shipped ones by. Which it was is added to ``run.facts`` as ``shipped_models``.
+    ``run.seconds["training"]`` is what its training took, now or when it was kept; a shipped one does not say.
     """
     wanted = key(start, corpus, without, run.seed, recipe)
     if not fresh and (place := shipped(wanted)):
@@ -65,10 +68,15 @@ def original(
 
     def build(folder: Path) -> None:
         what = "training the original model" if not without else "training without them (retrain)"
+        begun = time.perf_counter()
         train_original(shelf.start(start, corpus.task), kept, run, recipe, what=what).save_pretrained(folder)
+        (folder / COST).write_text(json.dumps({"seconds": time.perf_counter() - begun}), encoding="utf-8")
 
     # Models made in bfloat16 and in float32 differ slightly, so each has its own place in the cache.
-    return shelf.load(cached({**wanted, "precision": fast_precision(), "fresh": fresh}, build))
+    place = cached({**wanted, "precision": fast_precision(), "fresh": fresh}, build)
+    if (place / COST).is_file():
+        run.seconds["training"] = json.loads((place / COST).read_text(encoding="utf-8"))["seconds"]
+    return shelf.load(place)
 
 
 def shipped(wanted: dict[str, Any]) -> Path | None:

@@ -1,0 +1,246 @@
+"""From a suite to its cells and to the blocks of its tables, in an order that is the same everywhere.
+
+Doing nothing and retraining are no work of their own: their rows read the shared cells ``before`` and ``retrained``,
+one of each for a model, data, who, seed and task, however many methods stand beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from expunge.bench.cells import Cell, Setting
+from expunge.bench.suite import ALL, Method, Scenario, Suite, place
+from expunge.core import plugins
+from expunge.core.errors import ExpungeError
+from expunge.core.options import options, values
+from expunge.core.types import Corpus, Example
+from expunge.report.printed import ROWS
+from expunge.zoo import shelf
+
+CONTROL, REFERENCE = "nothing", "retrain"
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in one block: a cell for every seed."""
+
+    label: str
+    method: str
+    paper: str
+    cells: Mapping[int, Cell]
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is compared with one another: one scenario, task, model and size."""
+
+    scenario: str
+    task: str
+    model: str
+    size: int
+    unit: str
+    paper_group: str
+    paper_size: str
+    rows: tuple[Row, ...]
+    before: Mapping[int, Cell]
+    retrained: Mapping[int, Cell]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite's blocks, and the methods that were left out because a model lacks what they need."""
+
+    suite: Suite
+    blocks: tuple[Block, ...]
+    left_out: tuple[str, ...] = ()
+    _cells: list[Cell] = field(default_factory=list, compare=False, repr=False)
+
+    def cells(self) -> list[Cell]:
+        """Every cell once: first seeds first, so that a grid which is stopped early has whole tables of few seeds."""
+        if not self._cells:
+            found: dict[str, Cell] = {}
+            for cell in self._in_order():
+                found.setdefault(cell.hash, cell)
+            self._cells.extend(found.values())
+        return self._cells
+
+    def _in_order(self) -> Iterator[Cell]:
+        most = max((len(block.before) for block in self.blocks), default=0)
+        for turn in range(most):
+            for block in self.blocks:
+                for cells in (block.before, block.retrained, *(row.cells for row in block.rows)):
+                    yield from list(cells.values())[turn : turn + 1]
+
+    def to_json(self) -> str:
+        """What ``harvest`` needs to draw the tables: labels and hashes, no model library."""
+        suite = self.suite
+        told = {
+            "suite": suite.name, "title": suite.title, "about": suite.about, "text": suite.text, "paper": suite.paper,
+            "baseline": suite.held_against, "columns": list(suite.columns), "left_out": list(self.left_out),
+            "cells": [cell.hash for cell in self.cells()], "labels": {c.hash: c.label for c in self.cells()},
+            "blocks": [
+                {
+                    "scenario": b.scenario, "task": b.task, "model": b.model, "size": b.size, "unit": b.unit,
+                    "paper_group": b.paper_group, "paper_size": b.paper_size, "before": _hashes(b.before),
+                    "retrained": _hashes(b.retrained),
+                    "rows": [
+                        {"label": r.label, "method": r.method, "paper": r.paper, "cells": _hashes(r.cells)}
+                        for r in b.rows
+                    ],
+                }
+                for b in self.blocks
+            ],
+        }  # fmt: skip
+        return json.dumps(told, indent=1, ensure_ascii=False)
+
+
+def expand(suite: Suite) -> Plan:
+    """All cells of a suite. Raises ExpungeError when a scenario asks for more than its data has."""
+    blocks, left_out = [], []
+    for scenario in suite.scenarios:
+        data = place(suite, scenario.data)
+        corpora = {task: _corpus(suite, scenario, data, task) for task in _tasks(scenario)}
+        for name in _models(scenario.models if scenario.models is not None else suite.models):
+            for task in _tasks(scenario):
+                rows = []
+                for method in suite.rows:
+                    lacks = _lacks(suite, method, name) if ALL in (suite.methods, suite.models, scenario.models) else ""
+                    if lacks:
+                        left_out.append(f"{method.shown} on {name}: the model has no {lacks}")
+                    else:
+                        rows.append(method)
+                sizes = scenario.sizes or (len(scenario.who),)
+                for size, paper_size in zip(sizes, scenario.paper_sizes or map(str, sizes)):
+                    blocks.append(_block(suite, scenario, data, corpora[task], name, task, size, paper_size, rows))
+    return Plan(suite, tuple(blocks), tuple(dict.fromkeys(left_out)))
+
+
+def _block(
+    suite: Suite, scenario: Scenario, data: str, corpus: Corpus, model: str, task: str, size: int, paper_size: str,
+    methods: Sequence[Method],
+) -> Block:  # fmt: skip
+    at = place(suite, model)
+    pretrained = place(suite, scenario.pretrained) if scenario.pretrained else None
+    images = place(suite, scenario.images) if scenario.images else None
+    settings = {
+        seed: Setting(
+            Path(model).name, weights(at), Path(scenario.data).name, corpus.fingerprint,
+            tuple(sorted(scenario.who)) or draw(corpus, size, scenario.unit, seed, scenario.source), seed, task,
+            scenario.data_options, weights(pretrained) if pretrained else None,
+            {
+                "model": at, "data": data, "images": images, "pretrained": pretrained,
+                "allow_leakage": scenario.allow_leakage,
+            },
+        )
+        for seed in (scenario.seeds if scenario.seeds is not None else suite.seeds)
+    }  # fmt: skip
+    where = f"{scenario.shown} {size}" + (f", {task}" if len(_tasks(scenario)) > 1 else "")
+    where += f", {Path(model).name}" if suite.models == ALL or len(suite.models) > 1 or scenario.models else ""
+
+    def shared(kind: Any) -> dict[int, Cell]:
+        return {s: Cell(kind, at, label=f"{kind} · {where} · seed {s}") for s, at in settings.items()}
+
+    before = shared("before")
+    retrained = shared("retrained") if suite.against == REFERENCE else {}
+    rows = []
+    for method in methods:
+        path = place(suite, method.name)
+        chosen = plugins.load_method(path)
+        asked, default = options(chosen, method.options), options(chosen)
+        if method.name == CONTROL:
+            cells: Mapping[int, Cell] = before
+        elif method.name == REFERENCE and asked == default:
+            cells = retrained or shared("retrained")
+        else:
+            cells = {
+                s: Cell(
+                    "method", at, Path(method.name).stem, values(asked), plugins.source_hash(path),
+                    f"{method.shown} · {where} · seed {s}", path,
+                )
+                for s, at in settings.items()
+            }  # fmt: skip
+        name = Path(method.name).stem
+        rows.append(Row(method.shown, name, method.paper or ROWS.get(name, ""), cells))
+    return Block(
+        scenario.shown, task, Path(model).name, size, scenario.unit if not scenario.who else "named",
+        scenario.paper or task, paper_size, tuple(rows), before, retrained,
+    )  # fmt: skip
+
+
+def draw(corpus: Corpus, size: int, unit: str, seed: int, source: str = "") -> tuple[str, ...]:
+    """Who is forgotten: groups by name, or the ids of all examples of the drawn pictures or samples.
+
+    The same seed draws the same groups as ``scenario.some_people``. Without ``source`` it is "people" where the data
+    has them, and everything where it has not. Raises ExpungeError when there are not that many.
+    """
+    sources = {e.source for e in corpus.train}
+    source = source or ("people" if "people" in sources else "")
+    pool = [e for e in corpus.train if e.source == source or not source]
+    named: dict[str, list[Example]] = {}
+    for e in pool:
+        name = {"groups": e.group, "pictures": e.image.key, "samples": e.id}[unit]
+        if name:
+            named.setdefault(name, []).append(e)
+    if size > len(named):
+        raise ExpungeError(
+            f"{corpus.name} has {len(named)} {unit}{f' of {source}' if source else ''}, so {size} cannot be forgotten."
+        )
+    chosen = sorted(random.Random(f"forget:{seed}").sample(sorted(named), size))
+    return tuple(chosen) if unit == "groups" else tuple(sorted(e.id for name in chosen for e in named[name]))
+
+
+@cache
+def weights(name: str) -> str:
+    """Hash of a model's files: the same name with other weights is another model."""
+    found = shelf.locate(name)
+    files = [found] if found.is_file() else sorted(p for p in found.rglob("*") if p.suffix in (".safetensors", ".bin"))
+    total = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as opened:
+            total.update(hashlib.file_digest(opened, "sha256").digest())
+    return total.hexdigest()[:32]
+
+
+def _hashes(cells: Mapping[int, Cell]) -> dict[str, str]:
+    return {str(seed): cell.hash for seed, cell in cells.items()}
+
+
+def _corpus(suite: Suite, scenario: Scenario, data: str, task: str) -> Corpus:
+    extra: dict[str, Any] = dict(scenario.data_options)
+    if plugins.is_path(data) and scenario.images:
+        extra = {"root": place(suite, scenario.images)}
+    if task != "retrieval":  # questions and statements are other examples of the same world
+        extra["task"] = task
+    return plugins.load_data(data, **extra)
+
+
+def _tasks(scenario: Scenario) -> tuple[str, ...]:
+    if scenario.tasks == ALL:
+        return tuple(entry.name for entry in plugins.entries("tasks"))
+    return tuple(scenario.tasks)
+
+
+@cache
+def _provided(model: str) -> frozenset[str]:
+    return plugins.provides(shelf.load(model))
+
+
+def _models(asked: Sequence[str] | str) -> list[str]:
+    """Names as asked; ``*`` is every model of the zoo that embeds pictures and texts, so no generator."""
+    if asked != ALL:
+        return list(asked)
+    return [name for name in shelf.names() if "Embeds" in _provided(name)]
+
+
+def _lacks(suite: Suite, method: Method, model: str) -> str:
+    """What the method needs and the model has not, or nothing."""
+    need = plugins.needs(plugins.load_method(place(suite, method.name))).__name__
+    return "" if need in _provided(place(suite, model)) else need

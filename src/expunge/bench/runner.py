@@ -1,0 +1,295 @@
+"""Workers on a suite's folder: each takes the next cell that nobody works on, until none is left.
+
+A worker is a process of its own, so that one that dies takes nothing with it: its lock falls, the cell is missing again
+and the next worker, or the next call, measures it. Nothing is ever half-written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from expunge.bench import plan as plans
+from expunge.bench import suite as suites
+from expunge.bench.cells import Cell, Shelf
+from expunge.core.atomic import replace_file
+from expunge.core.errors import ExpungeError
+from expunge.core.run import Progress
+
+POLL_S = 0.5
+STOPPED = 130
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a grid is. ``left_s`` is None as long as nothing has been measured to guess from."""
+
+    total: int
+    done: int
+    failed: int
+    running: list[dict[str, Any]] = field(default_factory=list)
+    left_s: float | None = None
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.done - self.failed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call came to. ``died`` says how workers ended that did not end by themselves."""
+
+    folder: Path
+    status: Status
+    failures: list[dict[str, Any]]
+    died: list[str] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.status.done == self.status.total
+
+
+Watch = Callable[[Status], None]
+
+
+def prepare(suite: str | Path, out: str | Path | None = None) -> tuple[plans.Plan, Shelf]:
+    """The plan, written into its folder. Refuses a folder that belongs to another suite."""
+    made = plans.expand(suites.read(suite))
+    shelf = Shelf(out or Path("runs") / "bench" / made.suite.name)
+    told = _plan_of(shelf.folder)
+    if told is not None and told["suite"] != made.suite.name:
+        raise ExpungeError(
+            f"{shelf.folder} belongs to the suite {told['suite']!r}, not to {made.suite.name!r}. Name another --out."
+        )
+    with replace_file(shelf.folder / plans.PLAN) as partial:
+        partial.write_text(made.to_json(), encoding="utf-8")
+    return made, shelf
+
+
+def run(
+    suite: str | Path,
+    out: str | Path | None = None,
+    workers: int = 1,
+    retry: bool = False,
+    watch: Watch | None = None,
+) -> Outcome:
+    """Measure what is missing with ``workers`` processes; ``retry`` also what failed. Returns when nothing is left.
+
+    No worker means this process. ``watch`` is called about twice a second. An interrupt stops the workers and is
+    raised again.
+    """
+    made, shelf = prepare(suite, out)
+    shelf.sweep()
+    if retry:
+        shelf.forgive(made.cells())
+    died: list[str] = []
+    if not workers:
+        work(made.cells(), shelf)
+    elif status(made.cells(), shelf).missing:
+        died = _drive(made, shelf, workers, watch or (lambda _: None))
+    return outcome(made.cells(), shelf, died)
+
+
+def outcome(cells: Sequence[Cell], shelf: Shelf, died: Sequence[str] = ()) -> Outcome:
+    """What is there now, with every failure."""
+    found = [told for cell in cells if shelf.state(cell) == "failed" and (told := shelf.failure(cell.hash))]
+    return Outcome(shelf.folder, status(cells, shelf), found, list(died))
+
+
+def work(cells: Sequence[Cell], shelf: Shelf, measure: Callable[[Cell, Progress], dict[str, Any]] | None = None) -> int:
+    """One worker, in this process: returns how many cells it settled. Cells that others hold are come back to."""
+    if measure is None:
+        from expunge.bench.workshop import Workshop
+
+        measure = Workshop().measure
+    settled = 0
+    while left := [cell for cell in cells if not shelf.is_settled(cell)]:
+        found_any = False
+        for cell in left:
+            with shelf.claim(cell) as ours:
+                if not ours or shelf.is_settled(cell):  # somebody was faster
+                    continue
+                found_any = True
+                _settle(cell, shelf, measure)
+                settled += 1
+        if not found_any:
+            time.sleep(POLL_S)
+    return settled
+
+
+def _settle(cell: Cell, shelf: Shelf, measure: Callable[[Cell, Progress], dict[str, Any]]) -> None:
+    since = time.time()
+    shelf.note(cell, since)
+    try:
+        measured = measure(cell, Noted(cell, shelf, since))
+    except Exception as error:  # the grid goes on; the failure is kept and reported
+        from expunge.core.environment import environment
+
+        shelf.fail(cell, error, environment(), time.time() - since)
+    else:
+        shelf.finish(cell, measured)
+
+
+class Noted:
+    """Progress as a note beside the cell, at most once a second: whoever watches the folder reads it there."""
+
+    def __init__(self, cell: Cell, shelf: Shelf, since: float):
+        self._cell, self._shelf, self._since = cell, shelf, since
+        self._open: list[list[Any]] = []  # what, total, done
+        self._said = 0.0
+
+    def start(self, what: str, total: int) -> None:
+        self._open.append([what, total, 0])
+        self._say()
+
+    def advance(self, steps: int = 1) -> None:
+        if self._open:
+            self._open[-1][2] += steps
+            self._say()
+
+    def finish(self) -> None:
+        if self._open:
+            self._open.pop()
+
+    def _say(self) -> None:
+        if time.monotonic() - self._said >= 1.0:
+            self._said = time.monotonic()
+            what, total, done = self._open[-1]
+            self._shelf.note(self._cell, self._since, f"{what}, {done} of {total}")
+
+
+# ---------------------------------------------------------------------------------------------- processes
+
+
+def _drive(made: plans.Plan, shelf: Shelf, workers: int, watch: Watch) -> list[str]:
+    """Start workers, watch them, wait for all. Returns how those ended that died."""
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with _threads(threads):
+        processes = [
+            context.Process(target=_worker, args=(made.suite.path, str(shelf.folder)), name=f"worker {i + 1}")
+            for i in range(workers)
+        ]
+        for process in processes:
+            process.start()
+    told = Told(made.cells(), shelf, workers)
+    try:
+        while any(process.is_alive() for process in processes):
+            watch(told.status())
+            wait([process.sentinel for process in processes if process.is_alive()], timeout=POLL_S)
+    except BaseException:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+        raise
+    watch(told.status())
+    return [f"{p.name} ended with {_ending(p.exitcode)}" for p in processes if p.exitcode]
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Share the cores among the workers, unless somebody decided already."""
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+
+
+def _worker(suite: str, folder: str) -> None:
+    """A worker process: reads the suite for itself, and ends when the one that started it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    try:
+        work(plans.expand(suites.read(suite)).cells(), Shelf(folder))
+    except KeyboardInterrupt:
+        os._exit(STOPPED)
+    os._exit(0)  # everything is on disk; taking a model library down in good order takes seconds
+
+
+def _end_with(sentinel: Any) -> None:
+    wait([sentinel])
+    os._exit(STOPPED)
+
+
+def _ending(code: int | None) -> str:
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+
+# ---------------------------------------------------------------------------------------------- how far it is
+
+
+class Told:
+    """How far a grid is, read from its folder; remembers what is settled, so that a large grid is cheap to watch."""
+
+    def __init__(self, cells: Sequence[Cell], shelf: Shelf, workers: int = 1):
+        self._cells, self._shelf, self._workers = list(cells), shelf, max(1, workers)
+        self._states: dict[str, str] = {}
+        self._seconds: dict[str, float] = {}
+
+    def status(self) -> Status:
+        for cell in self._cells:
+            if self._states.get(cell.hash) != "done":
+                state = self._shelf.state(cell)
+                self._states[cell.hash] = state
+                if state == "done" and (result := self._shelf.result(cell.hash)):
+                    self._seconds[cell.hash] = float(result.get("wall_seconds", 0.0))
+        states = [self._states[cell.hash] for cell in self._cells]
+        mine = {cell.hash for cell in self._cells}
+        running = [note for note in self._shelf.running() if note["hash"] in mine]
+        return Status(
+            len(states), states.count("done"), states.count("failed"), running, self._left({n["hash"] for n in running})
+        )
+
+    def _left(self, running: set[str]) -> float | None:
+        """Seconds until all is done: what each missing cell's nearest relatives took, shared among the workers."""
+        took: dict[tuple, list[float]] = {}
+        for cell in self._cells:
+            if cell.hash in self._seconds:
+                for key in _relatives(cell):
+                    took.setdefault(key, []).append(self._seconds[cell.hash])
+        if not took:
+            return None
+        total = 0.0
+        for cell in self._cells:
+            if self._states[cell.hash] == "missing":
+                known = next(took[key] for key in _relatives(cell) if key in took)
+                total += sum(known) / len(known) * (0.5 if cell.hash in running else 1.0)
+        return total / self._workers
+
+
+def _relatives(cell: Cell) -> list[tuple]:
+    """Groups of cells that take about as long, the nearest first; the last holds every cell."""
+    at = cell.setting
+    return [
+        (cell.kind, cell.method, str(sorted(cell.options)), at.model, at.data, at.task, len(at.who)),
+        (cell.kind, cell.method, at.model, at.task),
+        (cell.kind, cell.method),
+        (cell.kind,),
+        (),
+    ]
+
+
+def status(cells: Sequence[Cell], shelf: Shelf) -> Status:
+    return Told(cells, shelf).status()
+
+
+def _plan_of(folder: Path) -> dict[str, Any] | None:
+    from expunge.bench.harvest import plan_of
+
+    return plan_of(folder)

@@ -1,0 +1,91 @@
+"""A suite's page: tables, point plots, failed cells and provenance in one HTML file, drawn from records only.
+
+Same style sheet as a run's page, no network, no script needed. Equal input, equal bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from expunge.report import plots
+from expunge.report.grid import GridBlock, Results, sheets
+from expunge.report.measures import BY_KEY, GLOSSARY, SUMMARY, duration
+from expunge.report.printed import source
+from expunge.report.typeset import standing
+
+SCRIPT = "addEventListener('beforeprint',()=>document.querySelectorAll('details').forEach(d=>d.open=true))"
+DRAWN = ("avg_g", "forget", "test", "mi", "m_eff", "m_rel", "m_loc")
+MOST_OPEN = 3
+_TITLES = {
+    "forget": "The forgotten: found or answered right", "test": "Everyday pictures", "mi": BY_KEY["mi"].name,
+    **{m.key: m.name for m in SUMMARY},
+}  # fmt: skip
+
+
+def page(results: Results) -> str:
+    """The whole page."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(_resource("grid.html"))
+    drawn = sheets(results)
+    return template.render(
+        style=Markup(_resource("page.css")),
+        script=Markup(SCRIPT),
+        script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+        results=results,
+        standing=standing(results),
+        main=next((sheet for sheet in drawn if sheet.name == "main"), None),
+        others=[sheet for sheet in drawn if sheet.name != "main"],
+        drawings=[one for block in results.blocks if (one := _drawings(results, block))["figures"]],
+        most_open=MOST_OPEN,
+        machines=[_machine(n, told) for n, told in results.environments],
+        paper=source() if results.paper else "",
+        glossary=GLOSSARY,
+        duration=duration,
+    )
+
+
+def _drawings(results: Results, block: GridBlock) -> dict[str, Any]:
+    """Points for the numbers that the table shows, the retrained model as a line where it has the number."""
+    title = f"{block.scenario}, {block.task.replace('_', ' ')}, {block.model}, {block.size} forgotten"
+    name = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
+    oracle = block.stages.get("retrained", {})
+    figures = []
+    for key in (k for k in DRAWN if k in results.columns):
+        reference = oracle.get(f"r_{key}" if key in ("forget", "test") else key)
+        rows = [
+            (row.label + (" †" if row.measured < row.wanted else ""), row.entries[key].score)
+            for row in block.rows
+            if key in row.entries and not (row.method == "retrain")
+        ]
+        svg = plots.methods(rows, reference, f"{name}-{key}", f"{title}: {_TITLES[key]}")
+        if svg:
+            figures.append((_TITLES[key], Markup(svg)))
+    return {"title": title, "figures": figures}
+
+
+def _machine(n: int, told: Any) -> dict[str, str]:
+    hardware = told.get("hardware", {})
+    commit = told.get("commit") or "unknown"
+    versions = ", ".join(f"{k} {v}" for k, v in sorted(told.get("versions", {}).items()))
+    parts = {
+        "Cells": str(n),
+        "Commit": commit + (" with changes that are not committed" if told.get("dirty") else ""),
+        "Processor": f"{hardware.get('processor', '?')}, {hardware.get('cores', '?')} cores",
+        "Memory": f"{hardware['memory_mb'] / 1024:.0f} GB" if "memory_mb" in hardware else "",
+        "Accelerator": str(hardware.get("accelerator", "")),
+        "System": f"{told.get('platform', '?')}, Python {told.get('python', '?')}",
+        "Threads": ", ".join(f"{k} {v}" for k, v in sorted(told.get("threads", {}).items())),
+        "Versions": versions,
+    }
+    return {k: v for k, v in parts.items() if v}
+
+
+def _resource(name: str) -> str:
+    return files("expunge.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,307 @@
+"""Only missing cells run, workers do not step on each other, kills lose nothing, failures are reported."""
+
+import csv
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from tests.bench.bench_toys import suite_text, write_methods, write_own_data
+
+from expunge.bench import runner
+from expunge.bench.board import _Lines, at_work, sentence
+from expunge.bench.cells import Cell, Setting, Shelf
+from expunge.core.errors import ExpungeError
+
+
+def grid(count: int = 6) -> list[Cell]:
+    settings = [Setting("m", "w", "d", "f", (f"p{i}",), i, "retrieval") for i in range(count)]
+    return [Cell("method", at, "cse", label=f"cse · seed {at.seed}") for at in settings]
+
+
+def scored(cell: Cell) -> dict:
+    value = random.Random(cell.hash).uniform(0, 100)
+    return {"scores": {"mi": {"value": value, "n": 3}}, "cost": {}, "wall_seconds": 2.0, "environment": {}}
+
+
+def test_only_missing_cells_run(tmp_path):
+    shelf, cells, asked = Shelf(tmp_path), grid(), []
+
+    def measure(cell, progress):
+        asked.append(cell.hash)
+        return scored(cell)
+
+    assert runner.work(cells[:4], shelf, measure) == 4
+    (shelf.folder / "cells" / f"{cells[2].hash}.json").unlink()
+    (shelf.folder / "cells" / f"{cells[3].hash}.json").write_text('{"hash": "half a fi')
+    assert runner.work(cells, shelf, measure) == 4
+    assert sorted(asked) == sorted([c.hash for c in cells] + [cells[2].hash, cells[3].hash])
+    assert runner.work(cells, shelf, measure) == 0
+
+
+def test_a_failing_cell_is_kept_and_the_others_go_on(tmp_path):
+    shelf, cells, broken = Shelf(tmp_path), grid(), [True]
+
+    def measure(cell, progress):
+        if cell is cells[1] and broken[0]:
+            raise ExpungeError("the loss is not finite.")
+        return scored(cell)
+
+    assert runner.work(cells, shelf, measure) == 6
+    told = runner.outcome(cells, shelf)
+    assert (told.status.done, told.status.failed, told.is_whole) == (5, 1, False)
+    (failure,) = told.failures
+    assert failure["reason"] == "the loss is not finite." and "in measure" in failure["traceback"]
+    assert failure["label"] == "cse · seed 1" and failure["environment"]["python"]
+    assert runner.work(cells, shelf, measure) == 0  # it is not tried again unless asked
+    broken[0] = False
+    assert shelf.forgive(cells) == 1 and runner.work(cells, shelf, measure) == 1
+    assert runner.outcome(cells, shelf).is_whole and not list((shelf.folder / "failed").glob("*.json"))
+
+
+def test_an_interrupt_leaves_nothing(tmp_path):
+    shelf, cells = Shelf(tmp_path), grid()
+
+    def measure(cell, progress):
+        if cell is cells[2]:
+            raise KeyboardInterrupt
+        return scored(cell)
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.work(cells, shelf, measure)
+    assert shelf.state(cells[1]) == "done" and shelf.state(cells[2]) == "missing"
+    assert not list((shelf.folder / "running").iterdir()) and not list((shelf.folder / "cells").glob(".*"))
+    with shelf.claim(cells[2]) as ours:
+        assert ours
+
+
+def _busy(folder, log):
+    def measure(cell, progress):
+        with open(log, "a") as file:
+            file.write(f"{cell.hash} {os.getpid()}\n")
+        time.sleep(0.02)
+        return scored(cell)
+
+    runner.work(grid(24), Shelf(folder), measure)
+
+
+def test_workers_share_a_folder_and_never_a_cell(tmp_path):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_busy, args=(tmp_path / "s", tmp_path / "log")) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    assert sorted(h for h, _ in lines) == sorted(c.hash for c in grid(24))
+    assert len({pid for _, pid in lines}) > 1
+
+
+def _patient(folder):
+    def measure(cell, progress):
+        time.sleep(0.03)
+        return scored(cell)
+
+    runner.work(grid(40), Shelf(folder), measure)
+
+
+def test_ten_kills_lose_nothing_and_leave_nothing_half_written(tmp_path):
+    context, rng, shelf = multiprocessing.get_context("fork"), random.Random(3), Shelf(tmp_path)
+    missing = [40]
+    for _ in range(10):
+        worker = context.Process(target=_patient, args=(tmp_path,))
+        worker.start()
+        wanted, deadline = missing[-1] - rng.randrange(4), time.monotonic() + 30  # on a busy machine, too
+        while len(list((tmp_path / "cells").glob("*.json"))) < 40 - wanted and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.06))
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join(30)
+        missing.append(runner.status(grid(40), shelf).missing)
+        for path in (tmp_path / "cells").glob("*.json"):
+            json.loads(path.read_text())
+    assert missing == sorted(missing, reverse=True) and 0 < missing[-1] < 40
+    runner.work(grid(40), shelf, lambda cell, _: scored(cell))
+    assert all(shelf.result(c.hash)["scores"] == scored(c)["scores"] for c in grid(40))
+    assert not list((tmp_path / "failed").iterdir()) and not shelf.running()
+    shelf.sweep(older_than=0.0)
+    assert not list((tmp_path / "cells").glob(".*"))
+
+
+def test_a_locked_cell_is_left_and_come_back_to(tmp_path):
+    shelf, cells = Shelf(tmp_path), grid(3)
+    order = []
+
+    def measure(cell, progress):
+        order.append(cell.setting.seed)
+        return scored(cell)
+
+    holder = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(f"""
+            import time
+            from filelock import FileLock
+            with FileLock({str(shelf.folder / "locks" / (cells[0].hash + ".lock"))!r}):
+                print("held", flush=True)
+                time.sleep(1.5)
+        """)],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout is not None and holder.stdout.readline()
+    assert runner.work(cells, shelf, measure) == 3 and order == [1, 2, 0]
+    holder.wait()
+
+
+def test_progress_says_what_runs_and_how_long_is_left(tmp_path):
+    shelf, cells = Shelf(tmp_path), grid()
+    for cell in cells[:2]:
+        shelf.finish(cell, scored(cell))
+    notes = runner.Noted(cells[2], shelf, time.time() - 65)
+    notes.start("editing (CSE)", 120)
+    status = runner.Told(cells, shelf, workers=2).status()
+    assert (status.total, status.done, status.missing) == (6, 2, 4)
+    assert status.left_s == pytest.approx((0.5 + 1 + 1 + 1) * 2.0 / 2)
+    assert sentence(status) == "2 of 6 cells, about 3.5 s left"
+    assert at_work(status.running[0]) == "cse · seed 2 (1 min 05 s): editing (CSE), 0 of 120"
+    with open(tmp_path / "lines", "w") as file:
+        say = _Lines(file)
+        say(status)
+        say(status)
+    assert len((tmp_path / "lines").read_text().splitlines()) == 1
+
+
+def test_notes_of_the_dead_are_not_believed(tmp_path):
+    shelf, (cell,) = Shelf(tmp_path), grid(1)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    shelf.note(cell, time.time())
+    path = shelf.folder / "running" / f"{cell.hash}.json"
+    assert shelf.running()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": dead.pid}))
+    assert not shelf.running()
+
+
+# ---------------------------------------------------------------------------------------------- real models
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("bench") / "own"
+    write_own_data(place)
+    write_methods(place)
+    return place
+
+
+def numbers(file) -> list[dict]:
+    """A table's numbers but for the measured time and memory."""
+    with open(file) as opened:
+        return [row for row in csv.DictReader(opened) if row["column"] not in ("seconds", "memory")]
+
+
+KILLER = """
+import os, random, signal, sys, time
+from expunge.bench import runner, drawing
+from expunge.bench.cells import Shelf
+import expunge.bench.workshop
+
+suite, out, kills = sys.argv[1], sys.argv[2], int(sys.argv[3])
+made, shelf = runner.prepare(suite, out)
+
+def worker():
+    if not (child := os.fork()):
+        runner.work(made.cells(), Shelf(out))
+        os._exit(0)
+    return child
+
+if kills:
+    rng, killed = random.Random(int(sys.argv[4])), 0
+    for turn in range(kills):
+        child = worker()
+        time.sleep(rng.uniform(0, float(sys.argv[5])))
+        os.kill(child, signal.SIGKILL)
+        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    print("killed", killed, "missing", runner.status(made.cells(), shelf).missing)
+start = time.monotonic()
+assert os.waitpid(worker(), 0)[1] == 0
+print("took", time.monotonic() - start)
+drawing.draw(out)
+"""
+
+
+@pytest.mark.slow
+def test_ten_kills_and_a_resume_give_the_uninterrupted_table(place):
+    (place / "killed.toml").write_text(
+        suite_text('["nothing", "./quick.py", "./slow.py"]', seeds="[0, 1]", sizes="[1]")
+    )
+
+    def run(name, *more):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLER, str(place / "killed.toml"), str(place / name), *more],
+            capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    took = float(run("straight", "0")[1])
+    told = run("killed", "10", "7", str(took / 6))
+    assert int(told[1]) == 10 and int(told[3]) > 0, "every kill must come before the grid is whole"
+    straight, resumed = place / "straight" / "tables" / "killed.csv", place / "killed" / "tables" / "killed.csv"
+    assert numbers(straight) == numbers(resumed) and len(numbers(straight)) > 15
+    assert not list((place / "killed" / "failed").iterdir())
+
+
+@pytest.mark.slow
+def test_the_command_runs_reports_what_failed_and_resumes(place):
+    (place / "toy.toml").write_text(
+        suite_text('["nothing", "./quick.py", "./broken.py"]', seeds="[0]", sizes="[1]", top='baseline = "quick"')
+    )
+    command = [sys.executable, "-m", "expunge", "bench", str(place / "toy.toml"), "--out", str(place / "out")]
+    done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "failed: broken · own 1 · seed 0: RuntimeError: no such luck" in done.stderr and "quick" in done.stdout
+    assert "1 failed" in done.stdout
+    written = {p: p.stat().st_mtime_ns for p in (place / "out" / "cells").iterdir()}
+    assert len(written) == 2
+    page = (place / "out" / "report.html").read_text()
+    assert "no such luck" in page and "http" not in page.replace("http-equiv", "")
+    again = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert again.returncode == 1 and {p: p.stat().st_mtime_ns for p in (place / "out" / "cells").iterdir()} == written
+    listed = subprocess.run([*command, "--list"], capture_output=True, text=True, timeout=600, check=True).stdout
+    assert [line.split()[1] for line in listed.splitlines()] == ["done", "done", "failed"]
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_command_is_killed(place):
+    (place / "orphans.toml").write_text(
+        suite_text('[{name = "./slow.py", options = {size = 60.0}}]', seeds="[0]", sizes="[1]")
+    )
+    out = place / "orphans"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "expunge", "bench", str(place / "orphans.toml"), "--out", str(out)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not any("taking its time" in p.read_text() for p in (out / "running").glob("*.json")):
+        assert time.monotonic() < deadline and running.poll() is None, "the slow method never began"
+        time.sleep(0.1)
+    (note,) = Shelf(out).running()
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    deadline = time.monotonic() + 60
+    while Shelf(out).running():
+        assert time.monotonic() < deadline, f"worker {note['pid']} goes on although nobody waits for it"
+        time.sleep(0.1)
+
+
+def test_a_folder_belongs_to_one_suite(place):
+    (place / "one.toml").write_text(suite_text('["nothing"]'))
+    (place / "two.toml").write_text(suite_text('["nothing"]'))
+    runner.prepare(place / "one.toml", place / "shared")
+    with pytest.raises(ExpungeError, match="belongs to the suite 'one'"):
+        runner.prepare(place / "two.toml", place / "shared")
