@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from expunge.core import plugins
 from expunge.core.options import options
+from expunge.core.run import Run
+from expunge.evals.assessment import Assessment
+from expunge.testing import small_albef, small_corpus, small_splits
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -75,3 +79,25 @@ def test_a_line_that_was_cut_off_does_not_count_and_goes_away(search, tmp_path):
     Measurements("validation", out)._write(row("c", 0))
     assert [r["method"] for r in read(out)] == ["a", "c"]
     assert read(tmp_path / "none.jsonl") == []
+
+
+def test_cells_of_one_scenario_are_measured_and_written(search, tmp_path):
+    from forgetting import Cell, Measurements, read, table
+
+    splits = small_splits()
+
+    def scenario(oracle):
+        return SimpleNamespace(
+            assessment=lambda: Assessment(splits, small_corpus().test), run=lambda folder: Run(),
+            original=small_albef, oracle=lambda run: oracle, splits=splits,
+        )  # fmt: skip
+
+    cells = [Cell("nothing", (), "nothing"), Cell("gradient_ascent", ("lr=1e-2",), "gradient_ascent lr=0.01")]
+    where = {"size": 2, "seed": 0, "variant": "validation"}
+    Measurements("validation", tmp_path / "cells.jsonl")._scenario(scenario(small_albef(seed=1)), cells, where)
+    still, moved = read(tmp_path / "cells.jsonl")
+    assert {k: v["value"] for k, v in still["scores"].items()} == still["before"] == moved["before"]
+    assert moved["method"] == "gradient_ascent lr=0.01" and moved["options"]["lr"] == 1e-2
+    assert moved["oracle"] and moved["summary"]["avg_g"] >= 0 and moved["cost"]["seconds"] > 0
+    assert "| gradient_ascent lr=0.01 |" in table(read(tmp_path / "cells.jsonl"))
+    assert search.best([still, moved], ["nothing", "gradient_ascent lr=0.01"]).label
