@@ -29,7 +29,10 @@ def examples():
 @pytest.fixture(scope="module")
 def questions(examples):
     told = [("what is it?", ("a cat", "an owl", "a red picture of a cat"), "an owl"), (None, ("cat", "dog"), "cat")]
-    return [replace(e, text=q or e.text, question=q, choices=c, answer=a) for e, (q, c, a) in zip(examples, told * 3, strict=True)]
+    return [
+        replace(e, text=q or e.text, question=q, choices=c, answer=a)
+        for e, (q, c, a) in zip(examples, told * 3, strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")
