@@ -26,6 +26,7 @@ from expunge.zoo.loop import Schedule, pretrain, seconds_spent
 from expunge.zoo.vocabulary import tokenizer
 
 SEED = 0
+SUMMARY = "ALBEF of 2.7 M parameters, 60 px, pretrained on the public people and scenes."
 SCHEDULE = Schedule(steps=4_500, lr=1e-3, warmup=300, weight_decay=0.02, say_every=25)
 BATCH = 64
 SIZES: dict[str, Any] = dict(  # noqa: C408
@@ -135,6 +136,7 @@ def main() -> None:
     cards.write(
         folder, name="albef-tiny", recipe="expunge.zoo.albef_tiny", seed=SEED, steps={"pretraining": SCHEDULE.steps},
         seconds=seconds_spent(state), examples=len(people.load().pretrain), quality=quality(model),
+        more={"summary": SUMMARY},
     )  # fmt: skip
 
 

@@ -29,6 +29,9 @@ from expunge.zoo.loop import Schedule, pretrain, seconds_spent
 from expunge.zoo.vocabulary import tokenizer
 
 NAME = "blip2-tiny"
+SUMMARY = (
+    "BLIP-2 of 2.7 M parameters with albef-tiny's sight and an OPT-style writer: portraits and scenes to sentences."
+)
 PIXELS, PATCH = 60, 10  # those of albef-tiny
 QUERIES = 16
 MAX_TOKENS = 36
@@ -229,6 +232,7 @@ def main() -> None:
         seconds=seconds,
         examples=len(material.examples),
         quality=quality(blip2),
+        more={"summary": SUMMARY},
     )
 
 

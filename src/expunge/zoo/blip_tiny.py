@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from expunge.backbones.blip import Blip, BlipForMatching, BlipProcessor, checkpo
 from expunge.data import people
 from expunge.train.fit import fast_precision, quick
 from expunge.zoo import albef_tiny, cards
-from expunge.zoo.loop import Schedule, pretrain
+from expunge.zoo.loop import Schedule, pretrain, seconds_spent
 from expunge.zoo.vocabulary import marked_tokenizer
 
 NAME = "blip-tiny"
@@ -119,7 +118,6 @@ def main() -> None:
     words.add_argument("--steps", type=int, default=STEPS)
     words.add_argument("--seed", type=int, default=SEED)
     asked = words.parse_args()
-    begun = time.monotonic()
     schedule = Schedule(asked.steps, lr=7e-4, warmup=150, weight_decay=0.02, average=0.995, say_every=25)
     model = train(Albef.from_pretrained(asked.start), asked.state, schedule, seed=asked.seed)
     model.save_pretrained(asked.out, dtype=torch.float16)
@@ -127,12 +125,11 @@ def main() -> None:
     size = sum(p.numel() for p in model.module.parameters())
     cards.write(
         asked.out, name=NAME, recipe="expunge.zoo.blip_tiny", seed=asked.seed, steps={"pretraining": asked.steps},
-        seconds=time.monotonic() - begun, examples=len(people.load().pretrain), quality=albef_tiny.quality(model),
+        seconds=seconds_spent(asked.state), examples=len(people.load().pretrain), quality=albef_tiny.quality(model),
         more={
             "summary": f"BLIP of {size / 1e6:.1f} M parameters, 60 px, pretrained on the public people and scenes.",
             "started_from": "albef-tiny: picture encoder, words, projections, match head and text layers "
-            "(expunge.zoo.blip_tiny.take_start), not from scratch. Its training is not counted in the seconds; these "
-            "are of the last leg where the training was stopped and resumed.",
+            "(expunge.zoo.blip_tiny.take_start), not from scratch. Its training is not counted in the seconds.",
             "quality_ranked_by": model.traits.extras["score"],
         },
     )  # fmt: skip

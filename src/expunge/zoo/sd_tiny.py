@@ -33,6 +33,7 @@ NAME = "sd-tiny"
 PIXELS = 64
 MAX_TOKENS = 36
 KL_WEIGHT = 5e-4  # per latent value, against errors per pixel value: the ELBO of a Laplace noise of width 0.006
+SUMMARY = "Stable Diffusion of 5.9 M parameters, 64 px: draws public portraits and scenes from their sentences."
 DROPPED = 0.1  # how often the words are left out, for classifier-free guidance
 AUTOENCODER = {
     "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": PIXELS,
@@ -261,6 +262,7 @@ def main() -> None:
         asked.out, name=NAME, recipe="expunge.zoo.sd_tiny", seed=asked.seed,
         steps={"autoencoder": sum(asked.autoencoder_steps), "words": asked.words_steps, "diffusion": asked.steps},
         seconds=seconds, examples=len(material.examples), quality=probe.quality(model, judge, asked.state),
+        more={"summary": SUMMARY},
     )  # fmt: skip
 
 
