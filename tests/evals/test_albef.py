@@ -8,7 +8,7 @@ import torch
 from expunge.backbones.albef import Albef, AlbefConfig, AlbefModel, AlbefProcessor
 from expunge.core.types import Matches, Splits
 from expunge.data.people import invent, sentences
-from expunge.data.scenes import scene
+from expunge.data.scenes import captioned
 from expunge.evals.attribution import Explains, gradcam_maps
 from expunge.evals.forgetting import measure
 from expunge.tasks.gallery import Gallery
@@ -23,7 +23,7 @@ def crowd(prefix: str, count: int):
 
 SPLITS = Splits(crowd("f", 2), crowd("r", 4))
 TEST = crowd("o", 4) + tuple(
-    e for i, ground in enumerate(("red", "blue")) for e in scene(f"x{i}", "cat", "above", "dog", "", ground)
+    e for i, ground in enumerate(("red", "blue")) for e in captioned(f"x{i}", ("cat", "above", "dog", "", ground))
 )
 
 
