@@ -234,10 +234,10 @@ def _provided(model: str) -> frozenset[str]:
 
 
 def _models(asked: Sequence[str] | str) -> list[str]:
-    """Names as asked; ``*`` is every model of the zoo that embeds pictures and texts, so no generator."""
+    """Names as asked; ``*`` is every model of the zoo that matches; those that answer start from these."""
     if asked != ALL:
         return list(asked)
-    return [name for name in shelf.names() if "Embeds" in _provided(name)]
+    return [name for name in shelf.names() if "Matches" in _provided(name)]
 
 
 def _lacks(suite: Suite, method: Method, model: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -310,21 +311,16 @@ def load(
     ``task`` is retrieval (sentences), multiple_choice (questions) or entailment (statements); people and pictures are
     the same for all three. The last two have no public part.
     """
-    from expunge.data import people_questions
-
     check_task(task)
     populations = everybody(seed, size)
     own, outside = ("p", "q") if variant == "test" else ("v", "w")
     world = scenes.load(variant, scene_count, seed, task)
-    tell = {"multiple_choice": people_questions.questions, "entailment": people_questions.statements}.get(
-        task, sentences
-    )
 
     def of(prefix: str) -> tuple[Example, ...]:
-        return tuple(e for person in populations[prefix] for e in tell(person, seed))
+        return _told(populations[prefix], task, seed)
 
     parts = {
-        "pretrain": of("u") + world.pretrain if task == "retrieval" else (),
+        "pretrain": public(task, seed, size) if task == "retrieval" else (),
         "train": of(own) + world.train,
         "validation": of(outside + "v") + world.validation,
         "test": of(outside + "t") + world.test,
@@ -338,6 +334,19 @@ def load(
     )
 
 
-def public_holdout(seed: int = 0, size: int = 500) -> tuple[Example, ...]:
+def public(task: Task = "retrieval", seed: int = 0, size: int = 500) -> tuple[Example, ...]:
+    """Public people and scenes, told as ``task`` asks: what the zoo's recipes train on."""
+    return _told(everybody(seed, size)["u"], task, seed) + scenes.public(task, seed)
+
+
+def public_holdout(seed: int = 0, size: int = 500, task: Task = "retrieval") -> tuple[Example, ...]:
     """Public people that no recipe trains on, to measure the zoo with."""
-    return tuple(e for person in everybody(seed, size)["ut"] for e in sentences(person, seed))
+    return _told(everybody(seed, size)["ut"], task, seed)
+
+
+def _told(persons: Sequence[Person], task: Task, seed: int) -> tuple[Example, ...]:
+    from expunge.data import people_questions
+
+    telling = {"multiple_choice": people_questions.questions, "entailment": people_questions.statements}
+    tell = telling.get(task, sentences)
+    return tuple(e for person in persons for e in tell(person, seed))

@@ -174,20 +174,25 @@ def load(variant: str = "test", size: int = 1_000, seed: int = 0, task: Task = "
     pictures are the same whatever the task. The copyright scenario forgets a sample of the training pictures
     (``scenario.some_pictures``).
     """
-    from expunge.data import scene_questions
-
     check_task(task)
-    telling = {"multiple_choice": scene_questions.questions, "entailment": scene_questions.statements}
-
-    def examples(drawn: list[tuple[str, Composition]]) -> tuple[Example, ...]:
-        made = [telling[task](name, f, seed) if task in telling else captioned(name, f) for name, f in drawn]
-        return tuple(itertools.chain.from_iterable(made))
-
     dealt = _compositions(seed)
     mark = VARIANTS[variant]
     counts = {"train": size, "validation": HELD_OUT, "test": HELD_OUT}
-    parts = {"pretrain": examples(_draw(dealt["public"], PUBLIC, "s", seed)) if task == "retrieval" else ()}
+    parts = {"pretrain": public(task, seed) if task == "retrieval" else ()}
     for split, count in counts.items():
-        parts[split] = examples(_draw(dealt[f"{split}:{variant}"], count, f"{mark}{split[0:2]}", seed))
+        parts[split] = _told(_draw(dealt[f"{split}:{variant}"], count, f"{mark}{split[0:2]}", seed), task, seed)
     name = "scenes" if variant == "test" else f"scenes:{variant}"
     return Corpus(name, licence=LICENCE, fingerprint=fingerprint(parts), task=task, **parts)
+
+
+def public(task: Task = "retrieval", seed: int = 0) -> tuple[Example, ...]:
+    """The public scenes, told as ``task`` asks: what the zoo's recipes train on."""
+    return _told(_draw(_compositions(seed)["public"], PUBLIC, "s", seed), task, seed)
+
+
+def _told(drawn: list[tuple[str, Composition]], task: Task, seed: int) -> tuple[Example, ...]:
+    from expunge.data import scene_questions
+
+    telling = {"multiple_choice": scene_questions.questions, "entailment": scene_questions.statements}
+    made = [telling[task](name, full, seed) if task in telling else captioned(name, full) for name, full in drawn]
+    return tuple(itertools.chain.from_iterable(made))

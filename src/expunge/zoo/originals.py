@@ -29,7 +29,7 @@ COST = "cost.json"
 
 def key(start: str, corpus: Corpus, without: Collection[str], seed: int, recipe: Recipe) -> dict[str, Any]:
     """All that decides which model comes out, but for the arithmetic of the machine (see ``found``)."""
-    place = shelf.locate(start)
+    place = shelf.locate(shelf.beginning(start, corpus.task))
     weights = sorted([place] if place.is_file() else place.glob("*.safetensors"))
     return {
         "what": "original",

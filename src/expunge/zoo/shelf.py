@@ -85,12 +85,18 @@ def start(name: str | Path, task: Task) -> Any:
 
     Raises ExpungeError for a model that cannot be trained on the task.
     """
-    model = load(name)
+    model = load(beginning(name, task))
     if made_for(model) == task:
         return model
     if not hasattr(model, "for_task"):
         raise ExpungeError(f"{name} cannot be trained on {task}.")
     return model.for_task(task)
+
+
+def beginning(name: str | Path, task: Task) -> str | Path:
+    """The zoo's model of that name that was taught what the task is, where there is one; the model itself otherwise."""
+    taught = f"{name}-{task.replace('_', '-')}"
+    return taught if taught in names() else name
 
 
 def made_for(model: Any) -> Task:
