@@ -215,6 +215,18 @@ def test_itc_can_be_added():
     torch.testing.assert_close((both - plain)[listed], itc[listed])
 
 
+def test_a_model_is_ranked_as_it_says(tmp_path):
+    model, gallery = Toy(), Gallery("g", world())
+    model.traits = replace(model.traits, extras={"score": "itm+itc"})
+    predictions = predict(model, [gallery])
+    predictions.save(tmp_path / "p.safetensors")
+    for found in (predictions, Predictions.load(tmp_path / "p.safetensors")):
+        board = found.board(gallery)
+        told, both, plain = (found.ranked(board, "texts", s) for s in (None, "itm+itc", "itm"))
+        assert torch.equal(told, both) and not torch.equal(told, plain)
+    assert predict(Toy(), [gallery]).score == "itm"
+
+
 def test_a_broken_model_scores_badly_instead_of_crashing():
     model = Toy()
     model.module.head.weight.data.fill_(torch.nan)

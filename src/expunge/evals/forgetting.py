@@ -124,7 +124,7 @@ def measure(
     retained_groups: int | None = 100,
     test_pictures: int | None = 150,
     attack_cap: int = 600,
-    score: ScoreName = "itm",
+    score: ScoreName | None = None,
     seed: int = 0,
     questions: Questions | None = None,
 ) -> tuple[Scores, Evidence]:

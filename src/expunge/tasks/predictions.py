@@ -39,6 +39,7 @@ class Predictions:
     probability: Tensor  # [I, T]
     k_test: int
     broken: int = 0
+    score: ScoreName = "itm"  # how the model ranks its short-lists, where nobody asks for the other way
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -52,7 +53,7 @@ class Predictions:
         """The gallery as indices into these scores."""
         return lay_out(gallery, self.rows, self.columns)
 
-    def ranked(self, board: Board, side: Side, score: ScoreName = "itm") -> Tensor:
+    def ranked(self, board: Board, side: Side, score: ScoreName | None = None) -> Tensor:
         """Final scores, [Qi, T] when pictures search ``texts`` and [Qt, P] when texts search ``pictures``.
 
         The short-list is drawn again within this gallery, so a pair that another gallery had scored gains
@@ -63,7 +64,7 @@ class Predictions:
         listed = shortlist(itc, self.k_test)
         if bool(torch.isneginf(itm[listed]).any()):
             raise ValueError("this gallery was not among those predicted: some of its short-list has no ITM score")
-        final = itm + itc if score == "itm+itc" else itm
+        final = itm + itc if (score or self.score) == "itm+itc" else itm
         return torch.where(listed, final, -torch.inf)
 
     def save(self, path: str | Path) -> None:
@@ -75,7 +76,13 @@ class Predictions:
             "itm": self.itm[i, j],
             "probability": self.probability[i, j],
         }
-        names = {"pictures": self.pictures, "texts": self.texts, "k_test": self.k_test, "broken": self.broken}
+        names = {
+            "pictures": self.pictures,
+            "texts": self.texts,
+            "k_test": self.k_test,
+            "broken": self.broken,
+            "score": self.score,
+        }
         save_file({k: v.contiguous() for k, v in tensors.items()}, str(path), {"predictions": json.dumps(names)})
 
     @classmethod
@@ -89,6 +96,7 @@ class Predictions:
         return cls(
             tuple(names["pictures"]), tuple(names["texts"]), tensors["itc"],
             *scatter(shape, i, j, tensors["itm"], tensors["probability"]), names["k_test"], names["broken"],
+            names.get("score", "itm"),
         )  # fmt: skip
 
 

@@ -61,8 +61,8 @@ class Recall:
         return Score(self.value, self.queries, low, high, better)
 
 
-def recall(predictions: Predictions, gallery: Gallery, score: ScoreName = "itm") -> Recall:
-    """Judge one gallery on stored scores; the model is not needed any more."""
+def recall(predictions: Predictions, gallery: Gallery, score: ScoreName | None = None) -> Recall:
+    """Judge one gallery on stored scores, ranked as the model does unless ``score`` says otherwise."""
     board = predictions.board(gallery)
     relevant = board.relevant.numpy()
     sides = {

@@ -71,7 +71,8 @@ def predict(
     itm = logits[:, 1].nan_to_num(nan=WORST, posinf=WORST, neginf=WORST)
     chance = logits.softmax(-1)[:, 1]
     dense = scatter(itc.shape, pairs[:, 0], pairs[:, 1], itm, chance)
-    return Predictions(encodings.pictures, encodings.texts, itc, *dense, k_test, broken)
+    ranking = model.traits.extras.get("score", "itm")
+    return Predictions(encodings.pictures, encodings.texts, itc, *dense, k_test, broken, ranking)
 
 
 def everyone(galleries: Iterable[Gallery]) -> tuple[Example, ...]:

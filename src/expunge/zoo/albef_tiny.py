@@ -120,8 +120,7 @@ def quality(model: Matches) -> dict[str, dict[str, float]]:
         Gallery("public_people_100", tuple(e for e in people.public_holdout() if e.kind == "shared")),
     ]
     found = predict(model, galleries, k_test=16)
-    ranking = model.traits.extras.get("score", "itm")
-    scores = {g.name: recall(found, g, ranking).score("higher") for g in galleries}
+    scores = {g.name: recall(found, g).score("higher") for g in galleries}
     return {k: {"value": s.value, "n": s.n, "low": s.low, "high": s.high} for k, s in scores.items()}
 
 
