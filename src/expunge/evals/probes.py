@@ -163,7 +163,8 @@ def modality_probe(
 
 def _narrow(learn: np.ndarray, x: np.ndarray, width: int, centred: bool) -> np.ndarray:
     """``x`` on the first principal axes of ``learn``, at the scale at which ``learn`` has mean square 1."""
-    pca = PCA(width, svd_solver="full").fit(learn)
+    with np.errstate(invalid="ignore"):  # the share of a variance of 0, which nobody reads
+        pca = PCA(width, svd_solver="full").fit(learn)
     origin = pca.mean_ if centred else 0.0
     scale = np.sqrt(np.mean(((learn - origin) @ pca.components_.T) ** 2))
     return (x - origin) @ pca.components_.T / max(scale, 1e-12)
