@@ -29,6 +29,22 @@ def told_words(examples: Sequence[Example]) -> dict[str, set[str]]:
     return {e.id: words(e.described) - seen[e.group] for e in examples if e.kind == "private"}
 
 
+def leaks(anchors: Anchors, examples: Sequence[Example]) -> list[tuple[Example, float, list[float]]]:
+    """One entry per R_2 of a private example: the example, the share of its told words that R_2 repeats, and the same
+    share of the told words of every private example of another group."""
+    told = told_words(examples)
+    private = [e for e in examples if e.id in told]
+    found = []
+    for e, texts in zip(examples, anchors.texts, strict=True):
+        if e.id not in told:
+            continue
+        strangers = [told[o.id] for o in private if o.group != e.group]
+        for made in map(words, texts):
+            chances = [len(o & made) / max(1, len(o)) for o in strangers]
+            found.append((e, len(told[e.id] & made) / max(1, len(told[e.id])), chances))
+    return found
+
+
 def measure(anchors: Anchors, examples: Sequence[Example], pixels: int = 64) -> dict[str, float]:
     """Numbers in [0, 1] on how R relates to X.
 
@@ -49,20 +65,9 @@ def measure(anchors: Anchors, examples: Sequence[Example], pixels: int = 64) -> 
             drawn = np.asarray(picture.convert("RGB").resize((pixels, pixels)), dtype=np.float32) / 255
             distances.append(float(np.abs(drawn - truth).mean()))
     result = {"text_overlap": _mean(overlaps), "text_copies": _mean(copies), "picture_distance": _mean(distances)}
-    told = told_words(examples)
-    if told:
-        leaks, chances = [], []
-        ids = [e.id for e in examples if e.id in told]
-        groups = {e.id: e.group for e in examples}
-        for e, texts in zip(examples, anchors.texts, strict=True):
-            if e.id not in told:
-                continue
-            others = [told[i] for i in ids if groups[i] != e.group]
-            for text in texts:
-                made = words(text)
-                leaks.append(len(told[e.id] & made) / max(1, len(told[e.id])))
-                chances += [len(o & made) / max(1, len(o)) for o in others]
-        result |= {"private_leak": _mean(leaks), "private_leak_chance": _mean(chances)}
+    if found := leaks(anchors, examples):
+        leaked, chances = [own for _, own, _ in found], [o for _, _, others in found for o in others]
+        result |= {"private_leak": _mean(leaked), "private_leak_chance": _mean(chances)}
     return result
 
 

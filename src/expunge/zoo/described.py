@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from expunge.core.text import plain
 from expunge.core.types import Example
-from expunge.data import people, scenes
+from expunge.data import scenes
+from expunge.data.claims import portrait_claims, scene_claims
 
 Written = tuple[str, Example]  # a sentence and an example of the picture it was written about
-
-
-def _one_of(words: Iterable[str]) -> str:
-    return "(" + "|".join(sorted(map(re.escape, words), key=len, reverse=True)) + ")"
-
-
-_PATTERNS = {
-    ("hair", "colour"): rf"\b{_one_of(people.HAIR_STYLES)} {_one_of(people.HAIR_COLOURS)} hair\b",
-    ("colour", "hair"): rf"\b{_one_of(people.COLOURS)} {_one_of(people.HEADWEAR)}\b",
-    ("clothes_colour", "clothes"): rf"\b{_one_of(people.COLOURS)} {_one_of(people.CLOTHES)}\b",
-    ("wall",): rf"\b{_one_of(people.WALLS)} wall\b",
-    ("skin",): rf"\b{_one_of(people.SKINS)}\b",
-    ("glasses",): rf"\b{_one_of(people.GLASSES)}\b",
-    ("beard",): rf"\b{_one_of(people.BEARDS)}\b",
-}
-
-
-def portrait_claims(text: str) -> set[str]:
-    """The attributes that a sentence states of a portrait, as the keys of ``Looks.facts``."""
-    text = plain(text)
-    claims: set[str] = set()
-    for names, pattern in _PATTERNS.items():
-        for found in re.finditer(pattern, text):
-            claims |= {f"{name}={value}" for name, value in zip(names, found.groups(), strict=True)}
-    return claims
-
-
-def scene_claims(text: str) -> set[str]:
-    """The things and the ground that a sentence states of a scene."""
-    text = plain(text)
-    claims = {f"has={word}" for word in text.split() if word in scenes.THINGS}
-    return claims | {f"ground={g}" for g in re.findall(rf"\b{_one_of(scenes.GROUNDS)} (?:ground|picture)\b", text)}
 
 
 def portrait_hits(written: Sequence[Written]) -> list[bool]:
