@@ -34,7 +34,7 @@ from torch.nn import functional as F
 
 from expunge.core.run import Run
 from expunge.core.types import Example
-from expunge.train.fit import repeatable
+from expunge.train.fit import Schedule, repeatable
 
 Mode = Literal["swap", "reconstruct", "specific", "consistent", "random"]
 
@@ -74,6 +74,7 @@ class Settings:
     lr: float = 1e-3
     epochs: int = 20
     least_steps: int = 240  # more epochs where the forget set is small: five people are two batches
+    most_steps: int = 1200  # fewer where it is large; 0: never
     batch: int = 16
     latents: int = 1
     width: int = 64
@@ -83,10 +84,14 @@ class Settings:
     beta: float = 1.0
     kl_per_dimension: bool = True
 
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.epochs, self.lr, self.batch, least_steps=self.least_steps, most_steps=self.most_steps)
+
 
 PRESETS = {
     "default": Settings(),
-    "paper": Settings(lr=2e-6, epochs=10, least_steps=0, batch=2, latents=4, kl_per_dimension=False),
+    "paper": Settings(lr=2e-6, epochs=10, least_steps=0, most_steps=0, batch=2, latents=4, kl_per_dimension=False),
 }
 
 
@@ -217,12 +222,10 @@ def train(
     parts = take_apart(painter, writer, examples)
     mvi = Mvi(painter, writer, parts, settings)
     optimizer = torch.optim.AdamW(mvi.parameters(), lr=settings.lr, weight_decay=0.01)
-    per_epoch = math.ceil(len(parts) / settings.batch)
-    epochs = max(settings.epochs, math.ceil(settings.least_steps / per_epoch))
-    step = 0
-    with run.stage("taking the samples apart (MVI)", epochs * per_epoch), repeatable():
-        for _ in range(epochs):
-            for rows in torch.randperm(len(parts)).split(settings.batch):
+    steps, step = settings.schedule.steps(len(parts)), 0
+    with run.stage("taking the samples apart (MVI)", steps), repeatable():
+        while step < steps:
+            for rows in torch.randperm(len(parts)).split(settings.batch)[: steps - step]:
                 terms = mvi(parts, rows)
                 optimizer.zero_grad(set_to_none=True)
                 torch.stack(list(terms.values())).sum().backward()

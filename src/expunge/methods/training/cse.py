@@ -49,6 +49,7 @@ Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "
 class CSE(Method[Fuses]):
     epochs: int = 18  # passes over the forget pairs
     least_steps: int = 40  # more epochs where the forget set is so small that it would be seen in fewer steps
+    most_steps: int = 400  # fewer where it is so large that it would be seen in more; 0: never
     lr: float = 1e-4  # AdamW's peak
     batch: int = 16  # forget pairs per step
     tau: float = 0.0  # 0 takes the model's own temperature
@@ -78,7 +79,9 @@ class CSE(Method[Fuses]):
         anchors = self.make_anchors(splits, run)
         editor = Editor(self, model, splits, anchors, run.seed)
         ratio = self.retain_ratio if self.retain_weight else 0.0
-        schedule = Schedule(self.epochs, self.lr, self.batch, ratio, self.near, least_steps=self.least_steps)
+        schedule = Schedule(
+            self.epochs, self.lr, self.batch, ratio, self.near, least_steps=self.least_steps, most_steps=self.most_steps
+        )
         parts = model.parts()
         # "p from the pretrained classifier": head (or answer decoder) and temperature stay as they are.
         classifier = parts["head"] if "head" in parts else parts["decoder"]
