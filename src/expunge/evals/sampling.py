@@ -61,6 +61,12 @@ def draw(
     except AttackRefused as refusal:
         members, others = (), ()
         notes.append(f"Membership was not measured: {refusal}")
+    else:
+        if gone := sorted(sources - {e.source for e in members}):
+            notes.append(
+                f"Next to nothing of {', '.join(map(repr, gone))} is retained: the membership attack learned from the "
+                "other sources what a member looks like."
+            )
     asked = {"r_forget": splits.forget, "r_retain": near}
     return Sample(_by_kind(asked), near, test, known, members, others, tuple(notes))
 
