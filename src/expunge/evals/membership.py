@@ -4,10 +4,10 @@ Equation: MI = 100 * mean over D_f of p(member | h), h the fused CLS of an examp
 standardised, p an RBF-SVM (C = 1, gamma "scale") with Platt's sigmoid. Members are drawn from D_r, non-members
 from held-out people and scenes; D_f never trains the attack.
 Paper: App. D. Checked against: known answers in tests/evals.
-Departs: the paper does not say how members and non-members are composed. Here both have equal numbers of every
-source and kind, since otherwise the attack reads the domain (scenes against people) instead of membership. A
-third of the groups on either side is kept out of training: on them the attack's own accuracy and the AUC of D_f
-against non-members are measured. All is averaged over several draws.
+Departs: the paper does not say how members and non-members are composed, and calls the whole training set members. Here
+D_f is no part of either, both have equal numbers of every source and kind, since otherwise the attack reads the domain
+(scenes against people) instead of membership. A third of the groups on either side is kept out of training: on them the
+attack's own accuracy and the AUC of D_f against non-members are measured. All is averaged over several draws.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ Checked against: no public code exists.
 Departs: (1) the text of §4.1 calls phi_U' frozen, §4.2 the reverse; only learnable U' fits equation (2). (2) K'_j is
     inferred from X_j, not X_i: K'_2 comes from a text encoder. (3) The trunk of each posterior is frozen (the writer's
     query tokens, the painter's text states): five people are too few for an encoder of pictures from scratch.
-    (4) lr 2e-6 (preset ``paper``) hardly moves freshly made modules in 10 epochs (AdamW moves a weight by at most
-    steps * lr, here about 1e-4 of its scale); preset ``default`` uses 1e-3. (5) KL is a mean per dimension: summed as
+    (4) lr 2e-6 (preset ``paper``: with 10 epochs of batch 2) hardly moves freshly made modules (AdamW moves a weight
+    by at most steps * lr, here about 1e-4 of its scale); preset ``default`` uses 1e-3, 20 epochs and batch 16. The
+    paper gives no sizes for U'; both presets' are ours. (5) KL is a mean per dimension: summed as
     printed it drives U' to the prior before anything is reconstructed. One latent token and beta 1 in ``default``: with
     more room or a weaker prior the two modalities' U' lie apart, and a swapped one is nothing its decoder's head knows
     (docs/log.md).
@@ -245,7 +246,8 @@ def generate(
 ) -> Anchors:  # fmt: skip
     """Anchors R for every row of ``parts``; ``pictures`` and ``texts`` are N_R1 and N_R2.
 
-    Modes (paper Table 3): ``swap`` decodes [psi(U'_i), K'_i] with the other modality's decoder (the method);
+    Modes (paper Table 3): ``swap`` decodes [psi(U'_i), K'_i] with the other modality's decoder (the method
+    as Table 3 has it; §4.1 prints [U'_i, K'_j]);
     ``reconstruct`` keeps training's wiring [psi(U'_j), K'_i], whose output resembles X_j; ``specific`` is U' alone,
     ``consistent`` K' alone; ``random`` takes pictures and texts of ``pool`` instead.
     """

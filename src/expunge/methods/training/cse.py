@@ -6,21 +6,25 @@ Equation (paper eq. 3-5), minimised over forget pairs (X_1, X_2) with anchors R_
     split exactly into L_N = S_N/tau + log 2 p_N  and  L_P = -(S_P1 + S_P2)/(2 tau) - log(p_P1 + p_P2)
     G' = alpha * dL_P + (1 - alpha) * dL_N,   alpha_i = max_j cos(u_i, u^_j)
 Symbols: S [B] cosine of projected CLS features; p [B] match probability, or for models that answer the probability of
-    the right choice or label (softmax over those there are); u [N, d] text tokens of X_2, u^ those of
-    R_2 (CLS, SEP and padding excluded); tau the model's own temperature.
+    the right choice or label (softmax over those there are); u [N, d] text tokens of X_2, u^ those of R_2; tau the
+    model's own temperature.
 Paper: "Beyond Sample-Level Forgetting" (ICML 2026) §4.3, App. E; design notes in spec/methods.md §3.
 Checked against: no public code exists.
-Departs: (1) the text under (3) says the opposite of the loss on what is pulled and pushed: the loss is followed.
-    (2) alpha has one value per text token, the gradient one per weight: alpha acts where ``alpha_site`` says, as
-    gradient scaling inside one backward pass. (3) both losses are bounded (``floor``, ``ceiling``, ``match_floor``):
-    unbounded they push forever and the embedding collapses. (4) alpha may be centred: tokens of a BERT all point
-    alike, uncentred cosines lie near 1 and the N gradient vanishes. (5) ``retain_weight`` adds the task loss on
-    retained pairs at the access rate of MultiDelete and more; 0 is the paper's equation. docs/log.md has what each
+Departs: (1) the text under (3) says the opposite of the loss on what is pulled and pushed: the loss is followed. (2)
+    alpha has one value per text token, the gradient one per weight: alpha acts where ``alpha_site`` says, as gradient
+    scaling inside one backward pass. (3) both losses are bounded (``floor``, ``ceiling``, ``match_floor``): unbounded
+    they push forever and the embedding collapses. (4) alpha may be centred: tokens of a BERT all point alike, uncentred
+    cosines lie near 1 and the N gradient vanishes. (5) ``retain_weight`` adds the task loss on retained pairs; 0 is the
+    paper's equation, though its §5 gives every method the access to D_r that MultiDelete has. docs/log.md has what each
     reading gave. (6) The paper does not define L_cf for questions and statements. Here X_2 is the question or the
     statement; MVI sees a sentence in its place that is true of the picture (``Example.described``: the question
     answered), since no picture can be drawn from a question. R_2 then stands where the question stood, with the same
     choices and the same right one; where a statement stood it is entailed, whatever the label was, since it describes
-    X_1. R_1 replaces the picture and the label stays: it was drawn from the truth about what the statement claims.
+    X_1. R_1 replaces the picture and the label stays: it was drawn from the truth about what the statement claims. (7)
+    alpha is the greatest cosine over all R_2 of a sample (``alpha_over``), of which there are four: one sentence names
+    half of what can be seen. It is clamped to [0, 1], read off the frozen original's tokens (``alpha_encoder``), CLS,
+    SEP and padding take the mean of the words, and for (X_1, R_2) it is the greatest cosine of each of R_2's words
+    (``alpha_p1``). S is the cosine of the projected CLS, where (3) writes tokens.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, M
 from expunge.generators import mvi, quality
 from expunge.train.constrain import frozen, scale_gradient, stop_above, stop_below
 from expunge.train.fit import Schedule, fit
+from expunge.train.reference import reference
 
 Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "off"]
 
@@ -120,9 +125,7 @@ class Editor:
         ]
         self.texts = anchors.texts
         self.rng = random.Random(f"cse:{seed}")
-        self.reference = model.clone() if options.alpha_encoder == "reference" else None
-        if self.reference is not None:
-            self.reference.module.eval().requires_grad_(False)
+        self.frozen = reference(model) if options.alpha_encoder == "reference" else None
         self.floor, self.ceiling, self.match_floor = self._bounds(splits)
         self.centre = self._token_mean(splits) if options.alpha_centre else 0.0
         self.alphas: list[Tensor] = []
@@ -183,7 +186,7 @@ class Editor:
         others = []
         if o.alpha_over == "all" and len(self.texts[0]) > 1:
             others = [
-                model.collate([replace(e, text=self.texts[i][j]) for e, i in zip(forget, rows, strict=True)])
+                model.collate([retold(e, self.texts[i][j]) for e, i in zip(forget, rows, strict=True)])
                 for j in range(len(self.texts[0]))
             ]
         alpha, back = self._alpha(x, a2, text, text_r, others)
@@ -216,8 +219,8 @@ class Editor:
             value = o.alpha_fixed
             return torch.full(text.mask.shape, value), torch.full(text_r.mask.shape, value)
         with torch.no_grad():
-            encoder = self.reference or self.model
-            if self.reference is not None:
+            encoder = self.frozen or self.model
+            if self.frozen is not None:
                 text, text_r = encoder.encode_texts(x), encoder.encode_texts(a2)
             cosine = self._cosines(text, text_r)
             alpha, back = cosine.amax(2), cosine.amax(1).clamp(0, 1)
