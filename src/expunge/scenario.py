@@ -51,15 +51,9 @@ class Scenario:
         task: Task = "retrieval",
     ) -> Scenario:
         """Read the data, match the request, look for what would make the run lie. Raises DataError with all of it."""
-        check_task(task)
-        if "task" in (data_options or {}):
-            raise ExpungeError("the task is no option of the data: give it as task=, or with --task.")
         shelf.locate(model)  # a name that does not exist is said at once
         own = plugins.is_path(str(data))
-        extra = {"root": images} if own and images else dict(data_options or {})
-        if task != "retrieval":
-            extra["task"] = task
-        corpus = plugins.load_data(str(data), **extra)
+        corpus = load_corpus(data, images, data_options, task)
         found = requests.resolve(corpus, forget)
         findings = checking.check(corpus, forget, allow_leakage=allow_leakage)
         if findings.problems:
@@ -156,6 +150,22 @@ class Scenario:
                 f"that was trained on {self.task}: with your own data the model is taken as the original."
             )
         return model
+
+
+def load_corpus(
+    data: str | Path,
+    images: str | Path | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    task: Task = "retrieval",
+) -> Corpus:
+    """The data set of a task. ``images`` is where a file of one's own has its pictures, in place of options."""
+    check_task(task)
+    if "task" in (data_options or {}):
+        raise ExpungeError("the task is no option of the data: give it as task=, or with --task.")
+    extra = {"root": images} if plugins.is_path(str(data)) and images else dict(data_options or {})
+    if task != "retrieval":  # questions and statements are other examples of the same world
+        extra["task"] = task
+    return plugins.load_data(str(data), **extra)
 
 
 def some_people(corpus: Corpus, count: int, seed: int, source: str = "people") -> Sequence[str]:

@@ -14,6 +14,7 @@ from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError, UnknownName
 from expunge.scenario import some_people
 from expunge.testing import small_corpus
+from expunge.zoo import shelf
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,33 @@ def test_an_edited_method_or_changed_data_is_another_cell(place, tmp_path):
     assert first(copied).hash != before.hash
 
 
+def test_a_cell_of_a_task_knows_the_weights_that_its_training_begins_from(place, tmp_path, monkeypatch):
+    def weights_on(scenario, model):
+        plan = plans.expand(suites.Suite((scenario,), ("nothing",), (0,), (model,), path=str(place / "toy.toml")))
+        return {block.task: block.before[0].setting.weights for block in plan.blocks}
+
+    taught = tmp_path / "shelved-entailment" / "model.safetensors"
+    for folder in ("shelved", "shelved-entailment"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text("{}")
+        (tmp_path / folder / "model.safetensors").write_text(folder)
+    monkeypatch.setattr(shelf, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(plans, "load_corpus", lambda *_: corpus())
+    tasks = ("retrieval", "multiple_choice", "entailment")
+    found = weights_on(suites.Scenario("people", sizes=(1,), tasks=tasks), "shelved")
+    assert found["retrieval"] == found["multiple_choice"] == plans.weights("shelved")
+    assert found["entailment"] == plans.weights("shelved-entailment") != found["retrieval"]
+    taught.write_text("taught again")
+    plans.weights.cache_clear()
+    again = weights_on(suites.Scenario("people", sizes=(1,), tasks=tasks), "shelved")
+    assert again["entailment"] != found["entailment"] and again["retrieval"] == found["retrieval"]
+    # Somebody's own model is the original itself, whatever stands on our shelf; its retraining begins as ours does.
+    own = suites.Scenario("./pairs.jsonl", sizes=(1,), source="people", tasks=("entailment",), pretrained="shelved")
+    assert weights_on(own, "shelved") == {"entailment": plans.weights("shelved")}
+    (block,) = plans.expand(suites.Suite((own,), ("nothing",), (0,), ("shelved",), path=str(place / "toy.toml"))).blocks
+    assert block.before[0].setting.pretrained == plans.weights("shelved-entailment")
+
+
 @lru_cache(maxsize=1)
 def corpus():
     return small_corpus()
@@ -138,7 +166,7 @@ def test_the_grid_is_the_product_in_the_same_order_every_time(seeds, sizes, meth
     scenario = suites.Scenario("people", "people", sizes=tuple(sizes), unit=unit)
     suite = suites.Suite((scenario,), tuple(methods), tuple(seeds), against=against)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(plans, "_corpus", lambda *_: corpus())
+        patched.setattr(plans, "load_corpus", lambda *_: corpus())
         plan, again = plans.expand(suite), plans.expand(suite)
     assert [c.hash for c in plan.cells()] == [c.hash for c in again.cells()]
     assert len(plan.blocks) == len(sizes)

@@ -13,15 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from expunge.bench.cells import Cell, Setting
 from expunge.bench.suite import ALL, Method, Scenario, Suite, place
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError
 from expunge.core.options import options, values
-from expunge.core.types import Corpus, Example
+from expunge.core.types import Corpus, Example, Task
 from expunge.report.printed import ROWS
+from expunge.scenario import load_corpus
 from expunge.zoo import shelf
 
 CONTROL, REFERENCE = "nothing", "retrain"
@@ -107,7 +108,10 @@ def expand(suite: Suite) -> Plan:
     blocks, left_out = [], []
     for scenario in suite.scenarios:
         data = place(suite, scenario.data)
-        corpora = {task: _corpus(suite, scenario, data, task) for task in _tasks(scenario)}
+        images = place(suite, scenario.images) if scenario.images else None
+        corpora = {
+            task: load_corpus(data, images, scenario.data_options, cast(Task, task)) for task in _tasks(scenario)
+        }
         for name in _models(scenario.models if scenario.models is not None else suite.models):
             for task in _tasks(scenario):
                 rows = []
@@ -128,13 +132,15 @@ def _block(
     methods: Sequence[Method],
 ) -> Block:  # fmt: skip
     at = place(suite, model)
+    # On our worlds training begins from the model that was taught the task; somebody's own is the original itself.
+    start = at if plugins.is_path(data) else shelf.beginning(at, cast(Task, task))
     pretrained = place(suite, scenario.pretrained) if scenario.pretrained else None
     images = place(suite, scenario.images) if scenario.images else None
     settings = {
         seed: Setting(
-            Path(model).name, weights(at), Path(scenario.data).name, corpus.fingerprint,
+            Path(model).name, weights(str(start)), Path(scenario.data).name, corpus.fingerprint,
             tuple(sorted(scenario.who)) or draw(corpus, size, scenario.unit, seed, scenario.source), seed, task,
-            scenario.data_options, weights(pretrained) if pretrained else None,
+            scenario.data_options, weights(str(shelf.beginning(pretrained, cast(Task, task)))) if pretrained else None,
             {
                 "model": at, "data": data, "images": images, "pretrained": pretrained,
                 "allow_leakage": scenario.allow_leakage,
@@ -211,15 +217,6 @@ def weights(name: str) -> str:
 
 def _hashes(cells: Mapping[int, Cell]) -> dict[str, str]:
     return {str(seed): cell.hash for seed, cell in cells.items()}
-
-
-def _corpus(suite: Suite, scenario: Scenario, data: str, task: str) -> Corpus:
-    extra: dict[str, Any] = dict(scenario.data_options)
-    if plugins.is_path(data) and scenario.images:
-        extra = {"root": place(suite, scenario.images)}
-    if task != "retrieval":  # questions and statements are other examples of the same world
-        extra["task"] = task
-    return plugins.load_data(data, **extra)
 
 
 def _tasks(scenario: Scenario) -> tuple[str, ...]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from expunge.bench.cells import Cell, Setting
 from expunge.core import plugins
 from expunge.core.environment import environment
 from expunge.core.options import options
 from expunge.core.run import Progress
+from expunge.core.types import Task
 from expunge.evals.assessment import Assessment
 from expunge.outcome import unlearn
 from expunge.scenario import Scenario
@@ -22,13 +22,10 @@ class Bench:
 
     def __init__(self, setting: Setting, progress: Progress):
         at = setting.paths
-        more: dict[str, Any] = {"data_options": dict(setting.data_options)}
-        if "task" in inspect.signature(Scenario.read).parameters:
-            more["task"] = setting.task
         self.setting = setting
         self.scenario = Scenario.read(
             at["model"], at["data"], list(setting.who), at["images"], at["allow_leakage"], setting.seed,
-            at["pretrained"], progress, **more,
+            at["pretrained"], progress, setting.data_options, cast(Task, setting.task),
         )  # fmt: skip
 
     @cached_property
