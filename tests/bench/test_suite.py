@@ -122,6 +122,67 @@ def test_an_edited_method_or_changed_data_is_another_cell(place, tmp_path):
     assert first(copied).hash != before.hash
 
 
+SEARCHED = '[{name = "./quick.py", options = OPTIONS, grid = GRID}]'
+
+
+def searched(grid, options="{}", **more):
+    return suite_text(SEARCHED.replace("OPTIONS", options).replace("GRID", grid), **more)
+
+
+def test_a_grid_is_one_row_for_every_combination(place):
+    told = """[
+      {name = "finetune", options = {batch = 8}, grid = {lr = [1e-4, 1e-3], epochs = [1, 5]}},
+      {name = "gradient_ascent", label = "up", grid = {lr = [1e-5, 0.25]}}, "nothing", "cse",
+    ]"""
+    suite = read(place, suite_text(told))
+    labels = [f"finetune lr={lr} epochs={epochs}" for lr in ("0.0001", "0.001") for epochs in (1, 5)]
+    assert [m.shown for m in suite.rows] == [*labels, "up lr=1e-05", "up lr=0.25", "nothing", "cse"]
+    assert [m.options for m in suite.rows][1:3] == [
+        {"batch": 8, "lr": 1e-4, "epochs": 5}, {"batch": 8, "lr": 1e-3, "epochs": 1},
+    ]  # fmt: skip
+    assert suite.searches == {"finetune": tuple(labels), "up": ("up lr=1e-05", "up lr=0.25")}
+    assert suite.held_against == "cse"
+    plan = plans.expand(suite)
+    rows = {row.label: row for row in plan.blocks[0].rows}
+    assert [rows[label].cells[0].options["lr"] for label in labels] == [1e-4, 1e-4, 1e-3, 1e-3]
+    assert {rows[label].cells[0].options["batch"] for label in labels} == {8}
+    assert {rows[label].method for label in labels} == {"finetune"}
+    # A setting is the cell that somebody gets who asks for the same options.
+    same = suite_text('[{name = "finetune", options = {batch = 8, lr = 1e-3, epochs = 5}}]')
+    assert plans.expand(read(place, same)).blocks[0].rows[0].cells[0].hash == rows[labels[3]].cells[0].hash
+
+
+def test_a_search_has_no_baseline_of_its_own(place):
+    assert read(place, suite_text('[{name = "cse", grid = {lr = [1e-4, 1e-3]}}]')).held_against == ""
+
+
+def test_what_is_wrong_with_a_grid_is_said(place):
+    assert "methods[0].grid.size" in (told := refused(place, searched("{size = 1.0}"))) and "valid list" in told
+    assert "methods[0].grid" in (told := refused(place, searched("{sizes = [1.0]}"))) and "'size'" in told
+    told = refused(place, searched("{size = [1.0, 'much', 'more']}"))
+    assert told.count("methods[0].grid") == 2 and "'much'" in told and "'more'" in told
+    assert "size stands in options, too" in refused(place, searched("{size = [1.0]}", "{size = 2.0}"))
+    assert "nothing to try for size" in refused(place, searched("{size = []}"))
+    told = refused(place, searched("{size = [1.0, 1.0]}"))
+    assert "two rows are called 'quick size=1.0'" in told and "two settings are the same" in told
+    assert "two settings are the same" in refused(place, searched("{size = [1, 1.0]}"))
+    double = '[{name = "./quick.py", grid = {size = [1.0]}}, {name = "./quick.py", label = "quick size=1.0"}]'
+    assert "two rows are called 'quick size=1.0'" in refused(place, suite_text(double))
+
+
+def test_a_budget_is_the_same_for_everybody(place):
+    grids = (
+        '[{name = "cse", grid = {lr = [1e-5, 1e-4], epochs = [1, 2, 3]}}, {name = "./quick.py", grid = {size = %s}}]'
+    )
+    eight, six = ("[" + ", ".join(f"{i}.0" for i in range(n)) + "]" for n in (8, 6))
+    told = refused(place, suite_text(grids % eight, top="budget = 8"))
+    assert "the methods have 8 and 6 settings; each must have 8" in told and "cse 6, quick 8" in told
+    assert read(place, suite_text(grids % six, top="budget = 6")).budget == 6
+    assert "the methods have 6 settings; each must have 7" in refused(place, suite_text(grids % six, top="budget = 7"))
+    assert "no method has a grid" in refused(place, suite_text('["nothing"]', top="budget = 8"))
+    assert "budget" in refused(place, suite_text(grids % six, top='budget = "six"'))
+
+
 def test_a_cell_of_a_task_knows_the_weights_that_its_training_begins_from(place, tmp_path, monkeypatch):
     def weights_on(scenario, model):
         plan = plans.expand(suites.Suite((scenario,), ("nothing",), (0,), (model,), path=str(place / "toy.toml")))

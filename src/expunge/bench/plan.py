@@ -86,6 +86,7 @@ class Plan:
         told = {
             "suite": suite.name, "title": suite.title, "about": suite.about, "text": suite.text, "paper": suite.paper,
             "baseline": suite.held_against, "columns": list(suite.columns), "left_out": list(self.left_out),
+            "searches": {name: list(labels) for name, labels in suite.searches.items()},
             "cells": [cell.hash for cell in self.cells()], "labels": {c.hash: c.label for c in self.cells()},
             "blocks": [
                 {
