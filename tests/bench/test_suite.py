@@ -42,7 +42,7 @@ SHIPPED = [entry.name for entry in plugins.entries("suites")]
 def test_the_papers_tables_have_suites():
     assert {
         "forgetting", "quick", "privacy", "copyright", "generation_ablation", "loss_ablation", "table6", "table8",
-        "samples",
+        "samples", "search",
     } <= set(SHIPPED)  # fmt: skip
     assert all(entry.line for entry in plugins.entries("suites"))
 
@@ -120,6 +120,15 @@ def test_an_edited_method_or_changed_data_is_another_cell(place, tmp_path):
     lines = (copied / "pairs.jsonl").read_text().splitlines()
     (copied / "pairs.jsonl").write_text("\n".join(lines[:-1]))
     assert first(copied).hash != before.hash
+
+
+def test_the_search_tries_every_method_as_often_and_never_on_the_reported_people():
+    suite = suites.read("search")
+    every = {entry.name for entry in plugins.entries("methods")} - {"nothing", "retrain"}
+    assert every == set(suite.searches)
+    assert {len(labels) for labels in suite.searches.values()} == {8} == {suite.budget}
+    assert {s.data for s in suite.scenarios} == {"people:validation"} and suite.against == "retrain"
+    assert [(s.sizes, s.seeds) for s in suite.scenarios] == [((5,), (0, 1)), ((50,), (0,))]
 
 
 SEARCHED = '[{name = "./quick.py", options = OPTIONS, grid = GRID}]'
