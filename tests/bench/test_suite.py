@@ -219,6 +219,32 @@ def test_a_cell_of_a_task_knows_the_weights_that_its_training_begins_from(place,
     assert block.before[0].setting.pretrained == plans.weights("shelved-entailment")
 
 
+def test_other_weights_of_a_generator_are_another_cell(place, tmp_path, monkeypatch):
+    def cells():
+        plans.weights.cache_clear()
+        plan = plans.expand(read(place, suite_text('["cse", "finetune"]', seeds="[0]", sizes="[1]")))
+        return {cell.method: cell for cell in plan.cells() if cell.kind == "method"}
+
+    for name in ("sd-tiny", "blip2-tiny"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_text(name)
+    monkeypatch.setattr(shelf, "WEIGHTS", tmp_path)
+    first = cells()
+    assert first["cse"].models == {"painter": plans.weights("sd-tiny"), "writer": plans.weights("blip2-tiny")}
+    assert first["cse"].content()["models"] == first["cse"].models and "models" not in first["finetune"].content()
+    (tmp_path / "blip2-tiny" / "model.safetensors").write_text("taught again")
+    again = cells()
+    assert again["cse"].hash != first["cse"].hash and again["finetune"].hash == first["finetune"].hash
+
+
+def test_a_generator_that_nobody_has_is_said_before_anything_starts(place):
+    told = refused(place, suite_text('[{name = "cse", options = {painter = "sd-tinny"}}]'))
+    assert "methods[0].options" in told and "'sd-tiny'" in told
+    told = refused(place, suite_text('[{name = "cse", grid = {writer = ["blip2-tiny", "blop"]}}]'))
+    assert "methods[0].options" in told and "'blop'" in told
+
+
 @lru_cache(maxsize=1)
 def corpus():
     return small_corpus()

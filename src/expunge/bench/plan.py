@@ -167,9 +167,10 @@ def _block(
         elif method.name == REFERENCE and asked == default:
             cells = retrained or shared("retrained")
         else:
+            lent = {option: weights(getattr(asked, option)) for option in plugins.models(chosen)}
             cells = {
                 s: Cell(
-                    "method", at, Path(method.name).stem, values(asked), plugins.source_hash(path),
+                    "method", at, Path(method.name).stem, values(asked), plugins.source_hash(path), lent,
                     f"{method.shown} · {where} · seed {s}", path,
                 )
                 for s, at in settings.items()

@@ -67,7 +67,9 @@ def _names(suite: Suite) -> Iterable[tuple[str, tuple[str, str]]]:
         except ExpungeError as error:
             yield f"{key}.options", _split(error)
         else:
-            yield from ((f"{key}.grid", found) for found in _grid(chosen, method))
+            found = list(_grid(chosen, method))
+            yield from ((f"{key}.grid", one) for one in found)
+            yield from () if found else ((f"{key}.options", one) for one in _models(chosen, method))
     listed = {("models", suite.models)} | {(f"scenarios[{i}].models", s.models) for i, s in enumerate(suite.scenarios)}
     for key, models in sorted(listed, key=lambda one: one[0]):
         for model in models if models and models != ALL else ():
@@ -121,6 +123,18 @@ def _grid(chosen: type, method: Method) -> Iterable[tuple[str, str]]:
     yield from wrong
     if len(set(made)) < len(made):
         yield "two settings are the same", "Write different values."
+
+
+def _models(chosen: type, method: Method) -> Iterable[tuple[str, str]]:
+    """Models that a method's options name and nobody has, such as a generator's."""
+    from expunge.zoo import shelf
+
+    made = [options(chosen, setting.options) for setting in method.settings]
+    for name in dict.fromkeys(getattr(one, option) for one in made for option in plugins.models(chosen)):
+        try:
+            shelf.locate(name)
+        except ExpungeError as error:
+            yield _split(error)
 
 
 def _budget(suite: Suite) -> Iterable[tuple[str, tuple[str, str]]]:
