@@ -12,7 +12,7 @@ from expunge.bench import suite as suites
 from expunge.bench.cells import Cell, Setting
 from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError, UnknownName
-from expunge.scenario import some_people
+from expunge.scenario import draw
 from expunge.testing import small_corpus
 from expunge.zoo import shelf
 
@@ -52,15 +52,16 @@ def test_every_shipped_suite_is_sound(name):
     assert suites.read(name).rows
 
 
-def test_the_acceptance_table_is_the_old_scripts_grid():
+def test_the_acceptance_table_has_its_grid_and_its_people():
     plan = plans.expand(suites.read("forgetting"))
     assert [(b.size, sorted(b.before)) for b in plan.blocks] == [(5, [0, 1, 2, 3, 4]), (50, [0, 1, 2, 3, 4])]
     assert [r.label for r in plan.blocks[0].rows] == ["nothing", "gradient_ascent", "finetune", "cse", "retrain"]
     kinds = [c.kind for c in plan.cells()]
     # one original and one retrained model for each seed and size, however many methods
     assert kinds.count("before") == kinds.count("retrained") == 10 and kinds.count("method") == 30
-    corpus = plugins.load_data("people")
-    assert all(c.setting.who == tuple(some_people(corpus, len(c.setting.who), c.setting.seed)) for c in plan.cells())
+    whole = plugins.load_data("people")
+    cells = [(b.size, s, cell) for b in plan.blocks for s, cell in b.before.items()]
+    assert all(cell.setting.who == draw(whole, size, "groups", seed) for size, seed, cell in cells)
 
 
 def test_what_is_wrong_is_said_with_file_key_and_nearest_name(place):
@@ -293,13 +294,3 @@ def test_identity_is_the_content_and_nothing_else(seed, who, label):
         Cell("method", setting(data_options={"size": 3}), "cse", one.options),
     ]  # fmt: skip
     assert len({one.hash, *(c.hash for c in others)}) == 6
-
-
-def test_the_same_seed_draws_the_same_and_pictures_come_whole():
-    whole = corpus()
-    ids = plans.draw(whole, 3, "pictures", 1, "scenes")
-    chosen = [e for e in whole.train if e.id in ids]
-    assert len({e.image.key for e in chosen}) == 3
-    assert len(chosen) == sum(e.image.key in {c.image.key for c in chosen} for e in whole.train)
-    assert ids == plans.draw(whole, 3, "pictures", 1, "scenes") != plans.draw(whole, 3, "pictures", 2, "scenes")
-    assert len(plans.draw(whole, 4, "samples", 0)) == 4

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,11 +17,10 @@ from typing import Any, cast
 from expunge.bench.cells import Cell, Setting
 from expunge.bench.suite import ALL, Method, Scenario, Suite, place
 from expunge.core import plugins
-from expunge.core.errors import ExpungeError
 from expunge.core.options import options, values
-from expunge.core.types import Corpus, Example, Task
+from expunge.core.types import Corpus, Task
 from expunge.report.printed import ROWS
-from expunge.scenario import load_corpus
+from expunge.scenario import draw, load_corpus
 from expunge.zoo import shelf
 
 CONTROL, REFERENCE = "nothing", "retrain"
@@ -181,28 +179,6 @@ def _block(
         scenario.shown, task, Path(model).name, size, scenario.unit if not scenario.who else "named",
         scenario.paper or task, paper_size, tuple(rows), before, retrained,
     )  # fmt: skip
-
-
-def draw(corpus: Corpus, size: int, unit: str, seed: int, source: str = "") -> tuple[str, ...]:
-    """Who is forgotten: groups by name, or the ids of all examples of the drawn pictures or samples.
-
-    The same seed draws the same groups as ``scenario.some_people``. Without ``source`` it is "people" where the data
-    has them, and everything where it has not. Raises ExpungeError when there are not that many.
-    """
-    sources = {e.source for e in corpus.train}
-    source = source or ("people" if "people" in sources else "")
-    pool = [e for e in corpus.train if e.source == source or not source]
-    named: dict[str, list[Example]] = {}
-    for e in pool:
-        name = {"groups": e.group, "pictures": e.image.key, "samples": e.id}[unit]
-        if name:
-            named.setdefault(name, []).append(e)
-    if size > len(named):
-        raise ExpungeError(
-            f"{corpus.name} has {len(named)} {unit}{f' of {source}' if source else ''}, so {size} cannot be forgotten."
-        )
-    chosen = sorted(random.Random(f"forget:{seed}").sample(sorted(named), size))
-    return tuple(chosen) if unit == "groups" else tuple(sorted(e.id for name in chosen for e in named[name]))
 
 
 @cache

@@ -35,8 +35,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError, Problem
+from expunge.core.types import Unit
 
-Unit = Literal["groups", "pictures", "samples"]
 STRICT = ConfigDict(extra="forbid")
 COLUMNS = ("mi", "forget", "test", "avg_g", "m_eff", "m_rel", "m_loc", "seconds")
 """What a table may show; ``forget`` and ``test`` are recall or accuracy, whichever the task measures."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Kind = Literal["shared", "private"]
 Task = Literal["retrieval", "multiple_choice", "entailment"]
 TASKS: tuple[Task, ...] = ("retrieval", "multiple_choice", "entailment")
+Unit = Literal["groups", "pictures", "samples"]
+"""What is drawn when somebody asks for a number of them to be forgotten."""
 LABELS = ("contradiction", "neutral", "entailment")
 """What a statement may be to a picture, in the order of the classes of the released entailment models."""
 Batch = dict[str, Any]
