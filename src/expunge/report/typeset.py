@@ -204,7 +204,10 @@ def _tex(text: str) -> str:
 
 
 def table_csv(results: Results) -> str:
-    """One line for each number: where it belongs, mean, interval, n, distance to the retrained model, the paper's."""
+    """One line for each number: where it belongs, mean, interval, n, distance to the retrained model, the paper's.
+
+    The settings that a search chose stand last, as the scenario ``chosen``.
+    """
     held = io.StringIO()
     writer = csv.writer(held, lineterminator="\n")
     writer.writerow(
@@ -224,7 +227,19 @@ def table_csv(results: Results) -> str:
                     [*where, key, *_numbers(entry.score), entry.score.n, row.wanted, *_numbers(entry.gap), printed,
                      told.get("delta", "")]
                 )  # fmt: skip
+    for one in results.chosen:
+        where = ["chosen", *[""] * 4, one.label or one.method]
+        writer.writerow(
+            [*where, one.rule if one.score is not None else "missing", *_plain(one.score), one.cells, *[""] * 6]
+        )
+        for key, (value, gap) in one.prices.items():
+            writer.writerow([*where, key, *_plain(value), one.cells, "", *_plain(gap), *[""] * 2])
     return held.getvalue()
+
+
+def _plain(value: float | None) -> list[str]:
+    """A mean without an interval."""
+    return ["" if value is None else f"{value:.6g}", "", ""]
 
 
 def _numbers(score) -> list[str]:

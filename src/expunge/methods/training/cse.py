@@ -31,18 +31,21 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from expunge.core.pictures import HeldPicture
-from expunge.core.run import Run
+from expunge.core.run import Remember, Run
+from expunge.core.spec import digest
 from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, Method, Splits
-from expunge.generators import mvi, quality
+from expunge.generators import keeping, mvi, quality
 from expunge.train.constrain import frozen, scale_gradient, stop_above, stop_below
 from expunge.train.fit import Schedule, fit
 from expunge.train.reference import reference
@@ -52,6 +55,7 @@ Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "
 
 @dataclass(frozen=True)
 class CSE(Method[Fuses]):
+    models: ClassVar[tuple[str, ...]] = ("painter", "writer")
     epochs: int = 18  # passes over the forget pairs
     least_steps: int = 40  # more epochs where the forget set is so small that it would be seen in fewer steps
     most_steps: int = 400  # fewer where it is so large that it would be seen in more; 0: never
@@ -82,6 +86,7 @@ class CSE(Method[Fuses]):
 
     def unlearn(self, model: Fuses, splits: Splits, run: Run) -> Fuses:
         anchors = self.make_anchors(splits, run)
+        torch.manual_seed(run.seed)  # the editing is the same whether the anchors were made just now or remembered
         editor = Editor(self, model, splits, anchors, run.seed)
         ratio = self.retain_ratio if self.retain_weight else 0.0
         schedule = Schedule(
@@ -97,21 +102,64 @@ class CSE(Method[Fuses]):
         return model
 
     def make_anchors(self, splits: Splits, run: Run) -> mvi.Anchors:
-        """MVI on the forget pairs, anchors from it, and how good they are (``run.facts``, ``run.keep``)."""
-        forget = splits.forget
-        with run.timed("mvi"):
-            if self.anchors == "random":
-                pool = splits.retain or forget
-                made = mvi.random_anchors(len(forget), pool, self.pictures_per_sample, self.texts_per_sample, run.seed)
-            else:
-                if run.lend is None:
-                    raise ValueError("CSE needs generators: run.lend must give models by name")
-                painter, writer = run.lend(self.painter), run.lend(self.writer)
-                trained, parts = mvi.train(painter, writer, forget, run, mvi.PRESETS[self.mvi_preset])
-                made = mvi.generate(trained, parts, run, self.anchors, self.pictures_per_sample, self.texts_per_sample)
-        run.facts.update(quality.measure(made, forget))
+        """Anchors of the forget pairs, and how good they are (``run.facts``, ``run.keep``).
+
+        A grid of runs remembers them (``run.remember``); a run of its own keeps nothing: after a deletion no picture
+        that was made from a forgotten person may lie around.
+        """
+        if self.anchors == "random":
+            with run.timed("mvi"):
+                made = mvi.random_anchors(
+                    len(splits.forget), splits.retain or splits.forget, self.pictures_per_sample,
+                    self.texts_per_sample, run.seed,
+                )  # fmt: skip
+            facts = quality.measure(made, splits.forget)
+        elif run.remember is None:
+            made, facts = self._made(splits, run)
+        else:
+            made, facts = self._remembered(splits, run, run.remember)
+        run.facts.update(facts)
         run.keep["anchors"] = made
         return made
+
+    def _made(self, splits: Splits, run: Run) -> tuple[mvi.Anchors, Mapping[str, float]]:
+        """MVI on the forget pairs, anchors from it, and their quality."""
+        if run.lend is None:
+            raise ValueError("CSE needs generators: run.lend must give models by name")
+        with run.timed("mvi"):
+            painter, writer = run.lend(self.painter), run.lend(self.writer)
+            trained, parts = mvi.train(painter, writer, splits.forget, run, mvi.PRESETS[self.mvi_preset])
+            made = mvi.generate(trained, parts, run, self.anchors, self.pictures_per_sample, self.texts_per_sample)
+        return made, quality.measure(made, splits.forget)
+
+    def _remembered(self, splits: Splits, run: Run, remember: Remember) -> tuple[mvi.Anchors, Mapping[str, float]]:
+        """The same out of the grid's folder, made and put there if nobody did. It costs what it once took."""
+        fresh: list[float] = []
+
+        def build(folder: Path) -> None:
+            made, facts = self._made(splits, run)
+            fresh.append(run.seconds.pop("mvi"))
+            keeping.write(keeping.Kept(made, facts, fresh[0]), folder)
+
+        start = time.perf_counter()
+        kept = keeping.read(remember(self._anchors_key(splits, run), build))
+        run.spared += kept.seconds - (time.perf_counter() - start)  # neither waiting nor reading is the method's
+        run.seconds["mvi"] = run.seconds.get("mvi", 0.0) + kept.seconds
+        run.facts["anchors_remembered"] = not fresh
+        return kept.anchors, kept.facts
+
+    def _anchors_key(self, splits: Splits, run: Run) -> dict[str, Any]:
+        """All that changes the anchors, but for the generators' weights. The forget pairs are told by their content."""
+        return {
+            "what": "anchors",
+            "forget": digest([[e.id, e.image.key, e.described, e.group, e.kind] for e in splits.forget]),
+            "painter": self.painter,
+            "writer": self.writer,
+            "mvi": asdict(mvi.PRESETS[self.mvi_preset]),
+            "mode": self.anchors,
+            "counts": [self.pictures_per_sample, self.texts_per_sample],
+            "seed": run.seed,
+        }
 
 
 class Editor:
