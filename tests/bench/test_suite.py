@@ -41,7 +41,7 @@ SHIPPED = [entry.name for entry in plugins.entries("suites")]
 def test_the_papers_tables_have_suites():
     assert {
         "forgetting", "quick", "privacy", "copyright", "generation_ablation", "loss_ablation", "table6", "table8",
-        "samples",
+        "samples", "analyses", "table7", "figures9_10",
     } <= set(SHIPPED)  # fmt: skip
     assert all(entry.line for entry in plugins.entries("suites"))
 
@@ -79,6 +79,35 @@ def test_what_is_wrong_is_said_with_file_key_and_nearest_name(place):
     assert "no TOML" in refused(place, "title = ")
     with pytest.raises(UnknownName, match="forgetting"):
         suites.read("forgeting")
+
+
+def test_an_analysis_is_asked_by_name(place):
+    told = refused(place, suite_text('["nothing"]', top='analyses = ["word"]'))
+    assert "analyses" in told and "'words'" in told
+    assert "anchors" in refused(place, suite_text('["nothing"]', top='columns = ["self_bleu"]'))
+
+
+def test_only_the_cells_that_are_looked_at_have_another_hash(place):
+    methods = '["./quick.py", {name = "cse", options = {epochs = 1}}]'
+
+    def cells(top):
+        return {c.label: c for c in plans.expand(read(place, suite_text(methods, top=top, against="retrain"))).cells()}
+
+    plain, made, looked = cells(""), cells('analyses = ["anchors", "factors"]'), cells('analyses = ["map", "words"]')
+    for label, cell in plain.items():
+        assert cell.analyses == () and "analyses" not in cell.content()
+        # What is made of anchors is asked of methods that make some; what is looked at, of everybody.
+        assert (made[label].hash == cell.hash) == (not label.startswith("cse"))
+        assert looked[label].hash != cell.hash and set(looked[label].analyses) == {"map", "words"}
+    again = cells('analyses = ["words", "map"]')
+    assert [c.hash for c in again.values()] == [c.hash for c in looked.values()]
+
+
+def test_the_hash_of_a_cell_without_analyses_is_what_it_was():
+    """Written down before there were any: a folder of cells that took days must not be lost to a new field."""
+    setting = Setting("m", "w", "d", "f", ("p1", "p2"), 3, "retrieval")
+    assert Cell("method", setting, "cse", {"lr": 0.1}).hash == "1b0547dc763062f6db84ac877c001f87"
+    assert Cell("before", setting).hash == "00fac20df0c041073d7ebd37f02b86e4"
 
 
 def test_everything_wrong_is_said_at_once(place):

@@ -66,12 +66,15 @@ class Cell:
     source: str | None = None
     label: str = field(default="", compare=False)
     path: str = field(default="", compare=False)
+    analyses: tuple[str, ...] = ()
 
     def content(self) -> dict[str, Any]:
         """All that the answer depends on, as plain data."""
         asked = {"kind": self.kind, **self.setting.content()}
         if self.kind == "method":
             asked |= {"method": self.method, "options": plain(self.options), "method_source": self.source}
+        if self.analyses:  # only then, so that a cell without is the cell of every suite
+            asked["analyses"] = sorted(self.analyses)
         return asked
 
     @cached_property

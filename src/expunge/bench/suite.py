@@ -5,6 +5,7 @@
     models = ["albef-tiny"]        # or "*": every model of the zoo that can be asked
     methods = ["nothing", "cse"]   # or "*", or tables [[methods]] with name, label, options
     paper = "table1"               # the printed table to lay beside ours
+    analyses = ["words", "map"]    # what is looked at beside the scores, and drawn: see ``bench.analyses``
 
     [[scenarios]]
     label = "privacy"
@@ -34,8 +35,14 @@ from expunge.report import printed
 
 Unit = Literal["groups", "pictures", "samples"]
 STRICT = ConfigDict(extra="forbid")
-COLUMNS = ("mi", "forget", "test", "avg_g", "m_eff", "m_rel", "m_loc", "seconds")
+MADE_COLUMNS = ("inception_score", "self_bleu", "private_leak", "attribute_agreement")
+"""Columns that the analysis ``anchors`` measures."""
+COLUMNS = ("mi", "forget", "test", "avg_g", "m_eff", "m_rel", "m_loc", *MADE_COLUMNS, "seconds")
 """What a table may show; ``forget`` and ``test`` are recall or accuracy, whichever the task measures."""
+LOOKS = ("words", "matching", "attention", "map")
+"""Analyses of any model: the shared cells before and retrained are looked at, too."""
+MADE = ("anchors", "factors")
+"""Analyses of what a method made its anchors from."""
 ALL = "*"
 
 
@@ -98,6 +105,7 @@ class Suite:
     against: Literal["retrain", "none"] = "retrain"
     baseline: str = ""
     columns: tuple[str, ...] = ("mi", "forget", "test", "avg_g", "seconds")
+    analyses: tuple[str, ...] = ()
     paper: str = ""
     name: str = ""
     text: str = ""
@@ -212,6 +220,11 @@ def _problems(suite: Suite, path: Path) -> Iterable[Problem]:
     for column in suite.columns:
         if column not in COLUMNS:
             yield wrong("columns", f"no column called {column!r}", f"There is: {', '.join(COLUMNS)}.")
+    for asked in suite.analyses:
+        if asked not in LOOKS + MADE:
+            yield wrong("analyses", *_split(UnknownName("analysis", asked, LOOKS + MADE)))
+    for column in set(suite.columns) & set(MADE_COLUMNS) if "anchors" not in suite.analyses else ():
+        yield wrong("columns", f"{column!r} is measured on anchors", 'Write analyses = ["anchors"].')
     shown = [s.shown for s in suite.scenarios]
     for label in sorted({one for one in shown if shown.count(one) > 1}):
         yield wrong("scenarios", f"two are called {label!r}", "Give each its own label.")

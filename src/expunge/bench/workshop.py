@@ -7,6 +7,7 @@ import time
 from functools import cached_property
 from typing import Any
 
+from expunge.bench import analyses
 from expunge.bench.cells import Cell, Setting
 from expunge.core import plugins
 from expunge.core.environment import environment
@@ -39,6 +40,11 @@ class Bench:
     def original(self) -> Any:
         return self.scenario.original()
 
+    @cached_property
+    def classifier(self) -> Any:
+        """What pictures show, for the Inception Score of all its cells."""
+        return analyses.classifier(self.scenario)
+
 
 class Workshop:
     """Measures cells one after the other; remembers the last setting only."""
@@ -60,6 +66,7 @@ class Workshop:
         scenario.progress = progress
         run = scenario.run(None)
         cost: dict[str, float] = {}
+        method = None
         if cell.kind == "before":
             model = bench.original
         elif cell.kind == "retrained":
@@ -71,12 +78,15 @@ class Workshop:
             method = options(chosen, cell.options)
             model, cost = unlearn(method, bench.original.clone(), scenario.splits, run)
         scores = bench.assessment.add("after", model, run)
+        subject = analyses.Subject(scenario, model, method, run, lambda: bench.classifier)
+        looked = analyses.analyse(cell.analyses, subject)
         return {
             "scores": {name: vars(score) for name, score in scores.items()},
             "cost": cost,
             "facts": dict(run.facts),
-            "notes": [*scenario.notes, *bench.assessment.notes],
+            "notes": [*scenario.notes, *bench.assessment.notes, *(n for one in looked.values() for n in one["notes"])],
             "examples": {"forget": len(scenario.splits.forget), "retain": len(scenario.splits.retain)},
             "wall_seconds": time.monotonic() - start,
             "environment": self.environment | {"seed": cell.setting.seed},
+            **({"analyses": looked} if looked else {}),
         }
