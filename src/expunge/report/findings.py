@@ -137,10 +137,11 @@ def _anchors(results: Results) -> Sheet:
         f"the same against others. Stated: attributes in a text. {_INTERVAL}"
     )
     if accuracy:
+        least, most = (number(x, 0) for x in (min(accuracy), max(accuracy)))
         note += (
             " The classes are read by logistic regressions on the pretrained model’s vision, right for "
-            f"{number(min(accuracy), 0)} to {number(max(accuracy), 0)} % of unseen pictures: scores of Inception-v3, "
-            "the paper’s included, are not comparable."
+            f"{least if least == most else f'{least} to {most}'} % of unseen pictures: scores of Inception-v3, the "
+            "paper’s included, are not comparable."
         )
     withheld = dict.fromkeys(n for _, one in found(results) for n in one.notes)
     note += "".join(f" {text[0].upper()}{text[1:]}." for text in withheld)

@@ -100,8 +100,8 @@ def _map(one: Findings, where: str, label: str) -> Illustration:
         figures.append(Figure(name, title, plots.scatter(here, name, f"{where}, {title}", plots.bounds(points))))
     note = (
         "t-SNE of the projected features, all models together so that places can be compared. Circles are pictures, "
-        f"crosses sentences; green is forgotten, grey is retained. Seed {one.seed}. Distances between far clusters "
-        "mean nothing here: the cosines in the table do."
+        f"crosses sentences; in colour the forgotten, in grey the retained. Seed {one.seed}. Distances between far "
+        "clusters mean nothing here: the cosines in the table do."
     )
     return Illustration(f"A map of meaning: {where}, {label}", note, _kept(figures))
 
@@ -109,8 +109,9 @@ def _map(one: Findings, where: str, label: str) -> Illustration:
 def _words(one: Findings, where: str, label: str) -> Illustration:
     parts = zip(("lost", "kept"), plots.split_words(one.words.get(label, ()), WORDS))
     figures = []
+    captions = {"lost": "Lost the most", "kept": "Moved the least"}
     for part, words in parts:
-        name, caption = slug("words", where, label, part), f"Words that {part} their match"
+        name, caption = slug("words", where, label, part), captions[part]
         figures.append(Figure(name, caption, plots.word_shifts(words, name, f"{where}, {label}: {caption}")))
     note = "Match of a picture with a single word, 0 to 100: rings before, dots after."
     return Illustration(f"Words: {where}, {label}", note, _kept(figures))
@@ -137,4 +138,6 @@ def _kept(figures: Iterable[Figure]) -> tuple[Figure, ...]:
 
 
 def slug(*parts: str) -> str:
-    return re.sub("[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
+    """A file's name; labels such as U' + K' and U K stay apart."""
+    text = " ".join(parts).lower().replace("'", " prime").replace("+", " and ")
+    return re.sub("[^a-z0-9]+", "-", text).strip("-")
