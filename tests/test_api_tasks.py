@@ -11,7 +11,6 @@ import expunge
 from expunge.core.errors import DataError, ExpungeError
 from expunge.core.folder import open_run
 from expunge.report import page, tables
-from expunge.scenario import some_pictures
 from expunge.testing import small_albef, small_answers, small_corpus, small_entailment, small_painter, small_writer
 
 SCORES = {
@@ -119,20 +118,6 @@ def test_the_same_question_about_many_is_no_leak():
     for task in TASKS:
         problems, _ = expunge.check(["p001"], "people", task=task)
         assert problems == []
-
-
-def test_some_pictures_are_forgotten_whole():
-    corpus = expunge.load_data("scenes", size=60)
-    ids = some_pictures(corpus, 10, seed=0)
-    splits = corpus.split(ids)
-    gone = {e.image.key for e in splits.forget}
-    assert len(gone) == 10 and len(splits.forget) == 50
-    assert gone.isdisjoint(e.image.key for e in splits.retain)
-    assert ids == some_pictures(corpus, 10, seed=0) != some_pictures(corpus, 10, seed=1)
-    asked = expunge.load_data("scenes", size=60, task="entailment")
-    assert {e.image.key for e in asked.split(some_pictures(asked, 10, seed=0)).forget} == gone
-    with pytest.raises(ExpungeError, match="has 60 training pictures"):
-        some_pictures(corpus, 61, seed=0)
 
 
 def test_tables_of_retrieval_speak_of_recall(place):

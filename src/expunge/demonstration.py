@@ -12,7 +12,7 @@ from expunge.core.record import Record
 from expunge.core.run import Progress
 from expunge.core.spec import Spec
 from expunge.outcome import RunResult, make_record, unlearn, write
-from expunge.scenario import Scenario, some_people
+from expunge.scenario import Scenario, draw
 
 METHODS = ("nothing", "gradient_ascent", "finetune", "cse", "retrain")
 
@@ -22,7 +22,7 @@ def demonstrate(out: Path, seed: int, count: int, fresh: bool, overwrite: bool, 
 
     Before and retrained are measured once and serve every row.
     """
-    people = some_people(plugins.load_data("people"), count, seed)
+    people = list(draw(plugins.load_data("people"), count, "groups", seed))
     scenario = Scenario.read("albef-tiny", "people", people, None, False, seed, None, progress)
     scenario.fresh = fresh
     with staged(out, overwrite=overwrite) as folder:

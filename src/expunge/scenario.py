@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ from expunge.core import plugins
 from expunge.core.errors import ExpungeError
 from expunge.core.run import Progress, Run
 from expunge.core.spec import Spec
-from expunge.core.types import Corpus, Splits, Task
+from expunge.core.types import Corpus, Example, Splits, Task, Unit
 from expunge.data import checking, requests
 from expunge.data.asking import check_task
 from expunge.data.refusal import refusal
@@ -51,15 +52,9 @@ class Scenario:
         task: Task = "retrieval",
     ) -> Scenario:
         """Read the data, match the request, look for what would make the run lie. Raises DataError with all of it."""
-        check_task(task)
-        if "task" in (data_options or {}):
-            raise ExpungeError("the task is no option of the data: give it as task=, or with --task.")
         shelf.locate(model)  # a name that does not exist is said at once
         own = plugins.is_path(str(data))
-        extra = {"root": images} if own and images else dict(data_options or {})
-        if task != "retrieval":
-            extra["task"] = task
-        corpus = plugins.load_data(str(data), **extra)
+        corpus = load_corpus(data, images, data_options, task)
         found = requests.resolve(corpus, forget)
         findings = checking.check(corpus, forget, allow_leakage=allow_leakage)
         if findings.problems:
@@ -158,25 +153,39 @@ class Scenario:
         return model
 
 
-def some_people(corpus: Corpus, count: int, seed: int, source: str = "people") -> Sequence[str]:
-    """``count`` groups of one source of the training data, drawn by seed."""
-    import random
+def load_corpus(
+    data: str | Path,
+    images: str | Path | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    task: Task = "retrieval",
+) -> Corpus:
+    """The data set of a task. ``images`` is where a file of one's own has its pictures, in place of options."""
+    check_task(task)
+    if "task" in (data_options or {}):
+        raise ExpungeError("the task is no option of the data: give it as task=, or with --task.")
+    extra = {"root": images} if plugins.is_path(str(data)) and images else dict(data_options or {})
+    if task != "retrieval":  # questions and statements are other examples of the same world
+        extra["task"] = task
+    return plugins.load_data(str(data), **extra)
 
-    groups = sorted({e.group for e in corpus.train if e.source == source and e.group})
-    if count > len(groups):
-        raise ExpungeError(f"{corpus.name} has {len(groups)} {source}, so {count} cannot be forgotten.")
-    return sorted(random.Random(f"forget:{seed}").sample(groups, count))
 
+def draw(corpus: Corpus, size: int, unit: Unit, seed: int, source: str = "") -> tuple[str, ...]:
+    """Who is forgotten: groups by name, or the ids of all examples of the drawn pictures or samples.
 
-def some_pictures(corpus: Corpus, count: int, seed: int) -> Sequence[str]:
-    """Ids of all examples of ``count`` training pictures, drawn by seed: the copyright scenario.
-
-    The paper forgets 1 000 and 5 000 of Flickr30k's 29 000 training pictures, 3.4 and 17 per cent.
+    Without ``source`` it is "people" where the data has them, and everything where it has not. Raises ExpungeError when
+    there are not that many.
     """
-    import random
-
-    pictures = sorted({e.image.key for e in corpus.train})
-    if count > len(pictures):
-        raise ExpungeError(f"{corpus.name} has {len(pictures)} training pictures, so {count} cannot be forgotten.")
-    chosen = set(random.Random(f"pictures:{seed}").sample(pictures, count))
-    return [e.id for e in corpus.train if e.image.key in chosen]
+    sources = {e.source for e in corpus.train}
+    source = source or ("people" if "people" in sources else "")
+    pool = [e for e in corpus.train if e.source == source or not source]
+    named: dict[str, list[Example]] = {}
+    for e in pool:
+        name = {"groups": e.group, "pictures": e.image.key, "samples": e.id}[unit]
+        if name:
+            named.setdefault(name, []).append(e)
+    if size > len(named):
+        raise ExpungeError(
+            f"{corpus.name} has {len(named)} {unit}{f' of {source}' if source else ''}, so {size} cannot be forgotten."
+        )
+    chosen = sorted(random.Random(f"forget:{seed}").sample(sorted(named), size))
+    return tuple(chosen) if unit == "groups" else tuple(sorted(e.id for name in chosen for e in named[name]))

@@ -30,11 +30,13 @@ pytestmark = pytest.mark.slow
 ALL = f"analyses = {json.dumps([*LOOKS, *MADE])}"
 
 
-def methods(place) -> str:
+def methods(place, shares_anchors: bool = False) -> str:
     made = f'epochs = 1, least_steps = 1, painter = "{place / "sd"}", writer = "{place / "blip2"}"'
     both = f'{{name = "cse", label = "both", options = {{{made}}}}}'
     alone = f'{{name = "cse", label = "only U\'", options = {{{made}, anchors = "specific"}}}}'
-    return f'["nothing", "retrain", "./quick.py", {both}, {alone}]'
+    again = f'{{name = "cse", label = "again", options = {{{made}, lr = 1e-3}}}}'
+    rows = ['"nothing"', '"retrain"', '"./quick.py"', both, alone, *([again] if shares_anchors else [])]
+    return f"[{', '.join(rows)}]"
 
 
 @pytest.fixture(scope="module")
@@ -220,13 +222,19 @@ def test_everything_is_drawn_into_the_page_and_as_files(folder, results):
 
 
 def test_of_your_own_data_only_numbers_are_kept(world):
-    text = suite_text(methods(world), seeds="[0]", sizes="[2]", top=ALL)
+    text = suite_text(methods(world, shares_anchors=True), seeds="[0]", sizes="[2]", top=ALL)
     (world / "private.toml").write_text(text)
     done = runner.run(world / "private.toml", world / "private", workers=0)
     assert done.is_whole, done.failures
     results = harvest(world / "private")
     one = results.blocks[0].findings
     assert one.scores["both"].keys() >= {"matching_own", "cosine_forget", "self_bleu", "modality_specific"}
+    # One cell found its anchors made by the other, and no MVI with them.
+    by_label = cells(world / "private", results)
+    facts = [by_label[f"{label} · own 2 · seed 0"]["facts"]["anchors_remembered"] for label in ("both", "again")]
+    assert facts == [False, True]
+    probes = [{k: v for k, v in one.scores[label].items() if "modality" in k} for label in ("both", "again")]
+    assert probes[0] == probes[1] and probes[0]
     assert not one.words and not one.attention and not one.maps and not one.samples
     assert list(one.groups) == ["1", "2"]
     assert sum("are not stored" in note for note in one.notes) == 4

@@ -12,8 +12,9 @@ from expunge.bench import suite as suites
 from expunge.bench.cells import Cell, Setting
 from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError, UnknownName
-from expunge.scenario import some_people
+from expunge.scenario import draw
 from expunge.testing import small_corpus
+from expunge.zoo import shelf
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ SHIPPED = [entry.name for entry in plugins.entries("suites")]
 def test_the_papers_tables_have_suites():
     assert {
         "forgetting", "quick", "privacy", "copyright", "generation_ablation", "loss_ablation", "table6", "table8",
-        "samples", "analyses", "table7", "figures9_10",
+        "samples", "search", "analyses", "table7", "figures9_10",
     } <= set(SHIPPED)  # fmt: skip
     assert all(entry.line for entry in plugins.entries("suites"))
 
@@ -51,15 +52,16 @@ def test_every_shipped_suite_is_sound(name):
     assert suites.read(name).rows
 
 
-def test_the_acceptance_table_is_the_old_scripts_grid():
+def test_the_acceptance_table_has_its_grid_and_its_people():
     plan = plans.expand(suites.read("forgetting"))
     assert [(b.size, sorted(b.before)) for b in plan.blocks] == [(5, [0, 1, 2, 3, 4]), (50, [0, 1, 2, 3, 4])]
     assert [r.label for r in plan.blocks[0].rows] == ["nothing", "gradient_ascent", "finetune", "cse", "retrain"]
     kinds = [c.kind for c in plan.cells()]
     # one original and one retrained model for each seed and size, however many methods
     assert kinds.count("before") == kinds.count("retrained") == 10 and kinds.count("method") == 30
-    corpus = plugins.load_data("people")
-    assert all(c.setting.who == tuple(some_people(corpus, len(c.setting.who), c.setting.seed)) for c in plan.cells())
+    whole = plugins.load_data("people")
+    cells = [(b.size, s, cell) for b in plan.blocks for s, cell in b.before.items()]
+    assert all(cell.setting.who == draw(whole, size, "groups", seed) for size, seed, cell in cells)
 
 
 def test_what_is_wrong_is_said_with_file_key_and_nearest_name(place):
@@ -150,6 +152,129 @@ def test_an_edited_method_or_changed_data_is_another_cell(place, tmp_path):
     assert first(copied).hash != before.hash
 
 
+def test_the_search_tries_every_method_as_often_and_never_on_the_reported_people():
+    suite = suites.read("search")
+    every = {entry.name for entry in plugins.entries("methods")} - {"nothing", "retrain"}
+    assert every == set(suite.searches)
+    assert {len(labels) for labels in suite.searches.values()} == {8} == {suite.budget}
+    assert {s.data for s in suite.scenarios} == {"people:validation"} and suite.against == "retrain"
+    assert [(s.sizes, s.seeds) for s in suite.scenarios] == [((5,), (0, 1)), ((50,), (0,))]
+
+
+SEARCHED = '[{name = "./quick.py", options = OPTIONS, grid = GRID}]'
+
+
+def searched(grid, options="{}", **more):
+    return suite_text(SEARCHED.replace("OPTIONS", options).replace("GRID", grid), **more)
+
+
+def test_a_grid_is_one_row_for_every_combination(place):
+    told = """[
+      {name = "finetune", options = {batch = 8}, grid = {lr = [1e-4, 1e-3], epochs = [1, 5]}},
+      {name = "gradient_ascent", label = "up", grid = {lr = [1e-5, 0.25]}}, "nothing", "cse",
+    ]"""
+    suite = read(place, suite_text(told))
+    labels = [f"finetune lr={lr} epochs={epochs}" for lr in ("0.0001", "0.001") for epochs in (1, 5)]
+    assert [m.shown for m in suite.rows] == [*labels, "up lr=1e-05", "up lr=0.25", "nothing", "cse"]
+    assert [m.options for m in suite.rows][1:3] == [
+        {"batch": 8, "lr": 1e-4, "epochs": 5}, {"batch": 8, "lr": 1e-3, "epochs": 1},
+    ]  # fmt: skip
+    assert suite.searches == {"finetune": tuple(labels), "up": ("up lr=1e-05", "up lr=0.25")}
+    assert suite.held_against == "cse"
+    plan = plans.expand(suite)
+    rows = {row.label: row for row in plan.blocks[0].rows}
+    assert [rows[label].cells[0].options["lr"] for label in labels] == [1e-4, 1e-4, 1e-3, 1e-3]
+    assert {rows[label].cells[0].options["batch"] for label in labels} == {8}
+    assert {rows[label].method for label in labels} == {"finetune"}
+    # A setting is the cell that somebody gets who asks for the same options.
+    same = suite_text('[{name = "finetune", options = {batch = 8, lr = 1e-3, epochs = 5}}]')
+    assert plans.expand(read(place, same)).blocks[0].rows[0].cells[0].hash == rows[labels[3]].cells[0].hash
+
+
+def test_a_search_has_no_baseline_of_its_own(place):
+    assert read(place, suite_text('[{name = "cse", grid = {lr = [1e-4, 1e-3]}}]')).held_against == ""
+
+
+def test_what_is_wrong_with_a_grid_is_said(place):
+    assert "methods[0].grid.size" in (told := refused(place, searched("{size = 1.0}"))) and "valid list" in told
+    assert "methods[0].grid" in (told := refused(place, searched("{sizes = [1.0]}"))) and "'size'" in told
+    told = refused(place, searched("{size = [1.0, 'much', 'more']}"))
+    assert told.count("methods[0].grid") == 2 and "'much'" in told and "'more'" in told
+    assert "size stands in options, too" in refused(place, searched("{size = [1.0]}", "{size = 2.0}"))
+    assert "nothing to try for size" in refused(place, searched("{size = []}"))
+    told = refused(place, searched("{size = [1.0, 1.0]}"))
+    assert "two rows are called 'quick size=1.0'" in told and "two settings are the same" in told
+    assert "two settings are the same" in refused(place, searched("{size = [1, 1.0]}"))
+    double = '[{name = "./quick.py", grid = {size = [1.0]}}, {name = "./quick.py", label = "quick size=1.0"}]'
+    assert "two rows are called 'quick size=1.0'" in refused(place, suite_text(double))
+
+
+def test_a_budget_is_the_same_for_everybody(place):
+    grids = (
+        '[{name = "cse", grid = {lr = [1e-5, 1e-4], epochs = [1, 2, 3]}}, {name = "./quick.py", grid = {size = %s}}]'
+    )
+    eight, six = ("[" + ", ".join(f"{i}.0" for i in range(n)) + "]" for n in (8, 6))
+    told = refused(place, suite_text(grids % eight, top="budget = 8"))
+    assert "the methods have 8 and 6 settings; each must have 8" in told and "cse 6, quick 8" in told
+    assert read(place, suite_text(grids % six, top="budget = 6")).budget == 6
+    assert "the methods have 6 settings; each must have 7" in refused(place, suite_text(grids % six, top="budget = 7"))
+    assert "no method has a grid" in refused(place, suite_text('["nothing"]', top="budget = 8"))
+    assert "budget" in refused(place, suite_text(grids % six, top='budget = "six"'))
+
+
+def test_a_cell_of_a_task_knows_the_weights_that_its_training_begins_from(place, tmp_path, monkeypatch):
+    def weights_on(scenario, model):
+        plan = plans.expand(suites.Suite((scenario,), ("nothing",), (0,), (model,), path=str(place / "toy.toml")))
+        return {block.task: block.before[0].setting.weights for block in plan.blocks}
+
+    taught = tmp_path / "shelved-entailment" / "model.safetensors"
+    for folder in ("shelved", "shelved-entailment"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text("{}")
+        (tmp_path / folder / "model.safetensors").write_text(folder)
+    monkeypatch.setattr(shelf, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(plans, "load_corpus", lambda *_: corpus())
+    tasks = ("retrieval", "multiple_choice", "entailment")
+    found = weights_on(suites.Scenario("people", sizes=(1,), tasks=tasks), "shelved")
+    assert found["retrieval"] == found["multiple_choice"] == plans.weights("shelved")
+    assert found["entailment"] == plans.weights("shelved-entailment") != found["retrieval"]
+    taught.write_text("taught again")
+    plans.weights.cache_clear()
+    again = weights_on(suites.Scenario("people", sizes=(1,), tasks=tasks), "shelved")
+    assert again["entailment"] != found["entailment"] and again["retrieval"] == found["retrieval"]
+    # Somebody's own model is the original itself, whatever stands on our shelf; its retraining begins as ours does.
+    own = suites.Scenario("./pairs.jsonl", sizes=(1,), source="people", tasks=("entailment",), pretrained="shelved")
+    assert weights_on(own, "shelved") == {"entailment": plans.weights("shelved")}
+    (block,) = plans.expand(suites.Suite((own,), ("nothing",), (0,), ("shelved",), path=str(place / "toy.toml"))).blocks
+    assert block.before[0].setting.pretrained == plans.weights("shelved-entailment")
+
+
+def test_other_weights_of_a_generator_are_another_cell(place, tmp_path, monkeypatch):
+    def cells():
+        plans.weights.cache_clear()
+        plan = plans.expand(read(place, suite_text('["cse", "finetune"]', seeds="[0]", sizes="[1]")))
+        return {cell.method: cell for cell in plan.cells() if cell.kind == "method"}
+
+    for name in ("sd-tiny", "blip2-tiny"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_text(name)
+    monkeypatch.setattr(shelf, "WEIGHTS", tmp_path)
+    first = cells()
+    assert first["cse"].models == {"painter": plans.weights("sd-tiny"), "writer": plans.weights("blip2-tiny")}
+    assert first["cse"].content()["models"] == first["cse"].models and "models" not in first["finetune"].content()
+    (tmp_path / "blip2-tiny" / "model.safetensors").write_text("taught again")
+    again = cells()
+    assert again["cse"].hash != first["cse"].hash and again["finetune"].hash == first["finetune"].hash
+
+
+def test_a_generator_that_nobody_has_is_said_before_anything_starts(place):
+    told = refused(place, suite_text('[{name = "cse", options = {painter = "sd-tinny"}}]'))
+    assert "methods[0].options" in told and "'sd-tiny'" in told
+    told = refused(place, suite_text('[{name = "cse", grid = {writer = ["blip2-tiny", "blop"]}}]'))
+    assert "methods[0].options" in told and "'blop'" in told
+
+
 @lru_cache(maxsize=1)
 def corpus():
     return small_corpus()
@@ -167,7 +292,7 @@ def test_the_grid_is_the_product_in_the_same_order_every_time(seeds, sizes, meth
     scenario = suites.Scenario("people", "people", sizes=tuple(sizes), unit=unit)
     suite = suites.Suite((scenario,), tuple(methods), tuple(seeds), against=against)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(plans, "_corpus", lambda *_: corpus())
+        patched.setattr(plans, "load_corpus", lambda *_: corpus())
         plan, again = plans.expand(suite), plans.expand(suite)
     assert [c.hash for c in plan.cells()] == [c.hash for c in again.cells()]
     assert len(plan.blocks) == len(sizes)
@@ -198,13 +323,3 @@ def test_identity_is_the_content_and_nothing_else(seed, who, label):
         Cell("method", setting(data_options={"size": 3}), "cse", one.options),
     ]  # fmt: skip
     assert len({one.hash, *(c.hash for c in others)}) == 6
-
-
-def test_the_same_seed_draws_the_same_and_pictures_come_whole():
-    whole = corpus()
-    ids = plans.draw(whole, 3, "pictures", 1, "scenes")
-    chosen = [e for e in whole.train if e.id in ids]
-    assert len({e.image.key for e in chosen}) == 3
-    assert len(chosen) == sum(e.image.key in {c.image.key for c in chosen} for e in whole.train)
-    assert ids == plans.draw(whole, 3, "pictures", 1, "scenes") != plans.draw(whole, 3, "pictures", 2, "scenes")
-    assert len(plans.draw(whole, 4, "samples", 0)) == 4

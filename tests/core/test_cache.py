@@ -74,6 +74,16 @@ def test_two_processes_build_once(root):
     assert said[0] == said[1] != "" and Path(f"{root}.log").read_text() == "built\n"
 
 
+def test_somebody_may_keep_things_elsewhere(root, tmp_path):
+    build, there = Builder(), tmp_path / "grid" / "anchors"
+    place = cached({"k": 1}, build, there)
+    assert place.parent == there and cached({"k": 1}, build, there) == place and build.times == 1
+    assert not root.exists() and cached({"k": 1}, build).parent == root and build.times == 2
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExpungeError, match="cannot keep what was prepared in .*file"):
+        cached({"k": 1}, build, tmp_path / "file")
+
+
 def test_the_root_can_be_chosen(monkeypatch, tmp_path):
     monkeypatch.delenv("EXPUNGE_CACHE", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")

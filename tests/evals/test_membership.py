@@ -72,5 +72,20 @@ def test_refuses_a_source_without_outsiders():
         draw_pools(FORGET, RETAIN, people("o", 2) + scenes("t", 30))
 
 
+def test_where_a_whole_source_is_forgotten_the_others_teach_the_attack():
+    members, others = draw_pools(FORGET, scenes("s", 30), OUTSIDE + scenes("t", 30))
+    assert {e.source for e in members + others} == {"scenes"}
+    rng = np.random.default_rng(0)
+
+    def rows(shift: float):
+        return tuple(rng.normal(m, 1.0, (len(e), 6)) for m, e in ((shift, FORGET), (1.5, members), (0.0, others)))
+
+    known, gone = (attack(FORGET, members, others, rows(shift), draws=2, replicates=50) for shift in (1.5, 0.0))
+    assert known.mi.value > 85 and gone.mi.value < 15
+    assert "mi_auc" not in known.scores()  # nobody of their own source to be ranked against
+    with pytest.raises(AttackRefused, match="0 retained groups"):
+        draw_pools(FORGET, (), OUTSIDE + scenes("t", 30))
+
+
 def test_same_seed_same_answer():
     assert run(0.5, 1.0) == run(0.5, 1.0)

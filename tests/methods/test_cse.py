@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from expunge.core.cache import cached
 from expunge.core.run import Run
+from expunge.core.spec import digest
 from expunge.generators import mvi
 from expunge.generators.mvi import Anchors
 from expunge.methods.training.cse import CSE, Editor, inner, log_chance, mean_over, retold
@@ -141,6 +143,80 @@ def test_without_retained_data_it_is_the_papers_equation(splits):
     run = Run(seed=0, lend=lend)
     CSE(epochs=1, least_steps=1, batch=6, retain_weight=0.0).unlearn(small_albef(), splits, run)
     assert all("retain" not in t for t in run.terms)
+
+
+# ------------------------------------------------------------------------------------------ anchors remembered
+
+QUICK = CSE(epochs=2, least_steps=1, batch=6, mvi_preset="paper", texts_per_sample=2)
+
+
+def remembering(root):
+    return lambda key, build: cached(key, build, root)
+
+
+def edited(options, splits, run, stir=0):
+    torch.manual_seed(stir)
+    return options.unlearn(small_albef(), splits, run).module.state_dict()
+
+
+def equal(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_remembered_anchors_give_bit_for_bit_the_same_edit(splits, tmp_path, monkeypatch):
+    alone, first = (Run(seed=1, lend=lend), Run(seed=1, lend=lend, remember=remembering(tmp_path)))
+    afresh, kept = edited(QUICK, splits, alone), edited(QUICK, splits, first)
+    assert equal(afresh, kept) and first.facts["anchors_remembered"] is False and len(list(tmp_path.glob("*/"))) == 1
+    monkeypatch.setattr(mvi, "train", lambda *_: pytest.fail("MVI ran again"))
+    # However torch's generator was left by whoever made the anchors.
+    again = Run(seed=1, remember=remembering(tmp_path))
+    assert equal(afresh, edited(QUICK, splits, again, stir=7))
+    assert again.facts == {**alone.facts, "anchors_remembered": True}
+    # The seconds are those of the making, and the total counts them in place of the reading.
+    assert again.seconds["mvi"] == first.seconds["mvi"] > 0 and abs(first.spared) < first.seconds["mvi"] + 1
+    assert again.spared == pytest.approx(again.seconds["mvi"], abs=0.5) and alone.spared == 0.0
+    assert [t.tobytes() for ps in again.keep["anchors"].pictures for t in ps] == [
+        t.tobytes() for ps in alone.keep["anchors"].pictures for t in ps
+    ]  # fmt: skip
+
+
+def test_the_editor_does_not_read_torchs_generator_before_fit_seeds_it(splits, other):
+    found = []
+    for seed in (0, 1):
+        model = small_albef()
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        editor = Editor(CSE(), model, splits, other, 0)
+        assert torch.equal(before, torch.get_rng_state())
+        found.append((editor.floor, editor.ceiling, editor.match_floor, editor.centre))
+    (*bounds, centre), (*others, another) = found
+    assert bounds == others and torch.equal(centre, another)
+
+
+def test_only_what_changes_anchors_makes_new_ones(splits):
+    run, key = Run(seed=0), QUICK._anchors_key(splits, Run(seed=0))
+    editing = {
+        "lr": 1e-3, "epochs": 9, "alpha_site": "off", "n_pairs": False, "retain_ratio": 1.0, "near": 0.1, "batch": 2,
+    }  # fmt: skip
+    assert all(replace(QUICK, **{k: v})._anchors_key(splits, run) == key for k, v in editing.items())
+    making = {
+        "anchors": "consistent", "pictures_per_sample": 2, "texts_per_sample": 1, "mvi_preset": "default",
+        "painter": "other", "writer": "other",
+    }  # fmt: skip
+    others = [replace(QUICK, **{k: v})._anchors_key(splits, run) for k, v in making.items()]
+    others.append(QUICK._anchors_key(splits, Run(seed=1)))
+    told = replace(splits.forget[0], text="something else was told")
+    others.append(QUICK._anchors_key(replace(splits, forget=(told, *splits.forget[1:])), run))
+    others.append(QUICK._anchors_key(replace(splits, forget=splits.forget[1:]), run))
+    looks = replace(splits.forget[0], image=splits.retain[-1].image)
+    others.append(QUICK._anchors_key(replace(splits, forget=(looks, *splits.forget[1:])), run))
+    assert len({digest(one) for one in (key, *others)}) == 1 + len(others) == 11
+
+
+def test_random_anchors_are_never_kept(splits, tmp_path):
+    run = Run(seed=0, remember=remembering(tmp_path))
+    replace(QUICK, anchors="random").make_anchors(splits, run)
+    assert not list(tmp_path.iterdir()) and "anchors_remembered" not in run.facts and run.seconds["mvi"] > 0
 
 
 # ------------------------------------------------------------------------------------------ models that answer

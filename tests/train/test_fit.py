@@ -100,3 +100,20 @@ def test_splits_of_one_example_train():
     model, one = small_albef(), small_splits().forget[:1]
     train_original(model, one, Run(), Recipe(epochs=1, lr=1e-3, batch=8))
     assert Splits(one, ()).retain == ()
+
+
+def test_steps_have_a_least_and_a_most():
+    schedule = Schedule(epochs=2, lr=1e-3, batch=4, least_steps=7, most_steps=12)
+    assert schedule.steps(4) == 7  # one batch: seven epochs of it
+    assert schedule.steps(20) == 10
+    assert schedule.steps(100) == 12
+    assert Schedule(epochs=2, lr=1e-3, batch=4).steps(100) == 50
+    seen: list[int] = []
+
+    def loss(forget, _):
+        seen.append(len(forget))
+        return {"task": model.loss(model.collate(forget)).mean()}
+
+    model, forget = small_albef(), small_splits().retain[:10]
+    fit(model, loss, Splits(forget, ()), Run(0), Schedule(epochs=9, lr=1e-3, batch=4, most_steps=5))
+    assert seen == [4, 4, 2, 4, 4]

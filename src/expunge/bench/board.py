@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from expunge.bench.runner import Status, Watch
-from expunge.report.grid import GridCell, Panel, Results, main
+from expunge.report.grid import GridCell, Panel, Results, best_settings, main
 from expunge.report.measures import duration
 
 
@@ -68,8 +68,9 @@ class _Lines:
 
 
 def terminal(results: Results) -> Group:
-    """The main table, panel by panel, for ``rich.print``."""
-    return Group(*(part for panel in main(results).panels for part in (Text(""), _table(panel))))
+    """The main table and what a search chose, panel by panel, for ``rich.print``."""
+    panels = [*main(results).panels, *best_settings(results).panels]
+    return Group(*(part for panel in panels for part in (Text(""), _table(panel))))
 
 
 def _table(panel: Panel) -> Table:

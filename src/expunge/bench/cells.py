@@ -1,12 +1,13 @@
 """Cells on disk: one file for each that is finished, one for each that failed, a lock while one is being worked on.
 
-A cell's identity is the hash of what it is about (method, options, model, data, who, seed, task), so a suite that asks
+A cell's identity is the hash of what it is about (method, options, models, data, who, seed, task), so a suite that asks
 the same again finds it, and another suite's grid may share it. Versions, commit and hardware are recorded, not hashed.
 
     cells/<hash>.json     what was measured
     failed/<hash>.json    why it was not, with the traceback
     running/<hash>.json   who works on it now
     locks/<hash>.lock     held while somebody does; the system lets go of it when a worker dies
+    anchors/<hash>/       what several cells make alike (``workshop``)
 """
 
 from __future__ import annotations
@@ -57,13 +58,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement. ``label`` is for people and has no part in the identity."""
+    """One measurement. ``label`` is for people and has no part in the identity.
+
+    ``models`` are hashes of the models that options name (a method's generators), by option.
+    """
 
     kind: Kind
     setting: Setting
     method: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     source: str | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
     label: str = field(default="", compare=False)
     path: str = field(default="", compare=False)
     analyses: tuple[str, ...] = ()
@@ -73,6 +78,7 @@ class Cell:
         asked = {"kind": self.kind, **self.setting.content()}
         if self.kind == "method":
             asked |= {"method": self.method, "options": plain(self.options), "method_source": self.source}
+            asked |= {"models": plain(self.models)} if self.models else {}
         if self.analyses:  # only then, so that a cell without is the cell of every suite
             asked["analyses"] = sorted(self.analyses)
         return asked

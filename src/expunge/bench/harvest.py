@@ -1,7 +1,8 @@
 """What a suite's folder holds, as numbers over seeds for ``report.grid``: reads files only, never a model library.
 
 For every row and column: the value over seeds, the distance to the retrained model seed by seed and then averaged (so
-that Avg.G is the mean of the three distances beside it), and paired tests against the suite's baseline.
+that Avg.G is the mean of the three distances beside it), and paired tests against the suite's baseline. For every
+searched method its best setting (``choosing``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from expunge.bench import findings
 from expunge.bench.cells import Shelf, scores_of
+from expunge.bench.choosing import chosen
 from expunge.core.errors import ExpungeError
 from expunge.core.record import Score, Scores
 from expunge.evals.stats import mean_interval, paired
@@ -63,6 +65,7 @@ def harvest(folder: str | Path) -> Results:
         baseline=told["baseline"],
         columns=tuple(told["columns"]),
         blocks=blocks,
+        chosen=chosen(told, found, {f.hash for f in failures}),
         failures=tuple(failures),
         missing=tuple(
             told["labels"][h] for h in told["cells"] if h not in found and h not in {f.hash for f in failures}

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from expunge.bench.cells import Cell, Setting
 from expunge.bench.suite import ALL, LOOKS, MADE, Method, Scenario, Suite, place
 from expunge.core import plugins
-from expunge.core.errors import ExpungeError
 from expunge.core.options import options, values
-from expunge.core.types import Corpus, Example
+from expunge.core.types import Corpus, Task
 from expunge.report.printed import ROWS
+from expunge.scenario import draw, load_corpus
 from expunge.zoo import shelf
 
 CONTROL, REFERENCE = "nothing", "retrain"
@@ -85,6 +84,7 @@ class Plan:
         told = {
             "suite": suite.name, "title": suite.title, "about": suite.about, "text": suite.text, "paper": suite.paper,
             "baseline": suite.held_against, "columns": list(suite.columns), "left_out": list(self.left_out),
+            "searches": {name: list(labels) for name, labels in suite.searches.items()},
             "cells": [cell.hash for cell in self.cells()], "labels": {c.hash: c.label for c in self.cells()},
             "blocks": [
                 {
@@ -107,7 +107,10 @@ def expand(suite: Suite) -> Plan:
     blocks, left_out = [], []
     for scenario in suite.scenarios:
         data = place(suite, scenario.data)
-        corpora = {task: _corpus(suite, scenario, data, task) for task in _tasks(scenario)}
+        images = place(suite, scenario.images) if scenario.images else None
+        corpora = {
+            task: load_corpus(data, images, scenario.data_options, cast(Task, task)) for task in _tasks(scenario)
+        }
         for name in _models(scenario.models if scenario.models is not None else suite.models):
             for task in _tasks(scenario):
                 rows = []
@@ -128,13 +131,15 @@ def _block(
     methods: Sequence[Method],
 ) -> Block:  # fmt: skip
     at = place(suite, model)
+    # On our worlds training begins from the model that was taught the task; somebody's own is the original itself.
+    start = at if plugins.is_path(data) else shelf.beginning(at, cast(Task, task))
     pretrained = place(suite, scenario.pretrained) if scenario.pretrained else None
     images = place(suite, scenario.images) if scenario.images else None
     settings = {
         seed: Setting(
-            Path(model).name, weights(at), Path(scenario.data).name, corpus.fingerprint,
+            Path(model).name, weights(str(start)), Path(scenario.data).name, corpus.fingerprint,
             tuple(sorted(scenario.who)) or draw(corpus, size, scenario.unit, seed, scenario.source), seed, task,
-            scenario.data_options, weights(pretrained) if pretrained else None,
+            scenario.data_options, weights(str(shelf.beginning(pretrained, cast(Task, task)))) if pretrained else None,
             {
                 "model": at, "data": data, "images": images, "pretrained": pretrained,
                 "allow_leakage": scenario.allow_leakage,
@@ -163,9 +168,10 @@ def _block(
         elif method.name == REFERENCE and asked == default:
             cells = retrained or shared("retrained")
         else:
+            lent = {option: weights(getattr(asked, option)) for option in plugins.models(chosen)}
             cells = {
                 s: Cell(
-                    "method", at, Path(method.name).stem, values(asked), plugins.source_hash(path),
+                    "method", at, Path(method.name).stem, values(asked), plugins.source_hash(path), lent,
                     f"{method.shown} · {where} · seed {s}", path,
                     looks + made if hasattr(chosen, "make_anchors") else looks,
                 )
@@ -177,28 +183,6 @@ def _block(
         scenario.shown, task, Path(model).name, size, scenario.unit if not scenario.who else "named",
         scenario.paper or task, paper_size, tuple(rows), before, retrained,
     )  # fmt: skip
-
-
-def draw(corpus: Corpus, size: int, unit: str, seed: int, source: str = "") -> tuple[str, ...]:
-    """Who is forgotten: groups by name, or the ids of all examples of the drawn pictures or samples.
-
-    The same seed draws the same groups as ``scenario.some_people``. Without ``source`` it is "people" where the data
-    has them, and everything where it has not. Raises ExpungeError when there are not that many.
-    """
-    sources = {e.source for e in corpus.train}
-    source = source or ("people" if "people" in sources else "")
-    pool = [e for e in corpus.train if e.source == source or not source]
-    named: dict[str, list[Example]] = {}
-    for e in pool:
-        name = {"groups": e.group, "pictures": e.image.key, "samples": e.id}[unit]
-        if name:
-            named.setdefault(name, []).append(e)
-    if size > len(named):
-        raise ExpungeError(
-            f"{corpus.name} has {len(named)} {unit}{f' of {source}' if source else ''}, so {size} cannot be forgotten."
-        )
-    chosen = sorted(random.Random(f"forget:{seed}").sample(sorted(named), size))
-    return tuple(chosen) if unit == "groups" else tuple(sorted(e.id for name in chosen for e in named[name]))
 
 
 @cache
@@ -215,15 +199,6 @@ def weights(name: str) -> str:
 
 def _hashes(cells: Mapping[int, Cell]) -> dict[str, str]:
     return {str(seed): cell.hash for seed, cell in cells.items()}
-
-
-def _corpus(suite: Suite, scenario: Scenario, data: str, task: str) -> Corpus:
-    extra: dict[str, Any] = dict(scenario.data_options)
-    if plugins.is_path(data) and scenario.images:
-        extra = {"root": place(suite, scenario.images)}
-    if task != "retrieval":  # questions and statements are other examples of the same world
-        extra["task"] = task
-    return plugins.load_data(data, **extra)
 
 
 def _tasks(scenario: Scenario) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def work(cells: Sequence[Cell], shelf: Shelf, measure: Callable[[Cell, Progress]
     if measure is None:
         from expunge.bench.workshop import Workshop
 
-        measure = Workshop().measure
+        measure = Workshop(shelf.folder).measure
     settled = 0
     while left := [cell for cell in cells if not shelf.is_settled(cell)]:
         found_any = False

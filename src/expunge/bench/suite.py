@@ -3,9 +3,10 @@
     title = "one line, for `expunge list suites`"
     seeds = [0, 1, 2]
     models = ["albef-tiny"]        # or "*": every model of the zoo that can be asked
-    methods = ["nothing", "cse"]   # or "*", or tables [[methods]] with name, label, options
+    methods = ["nothing", "cse"]   # or "*", or tables [[methods]] with name, label, options, grid
     paper = "table1"               # the printed table to lay beside ours
     analyses = ["words", "map"]    # what is looked at beside the scores, and drawn: see ``bench.analyses``
+    budget = 8                     # as many settings must every method with a grid have
 
     [[scenarios]]
     label = "privacy"
@@ -14,15 +15,19 @@
     unit = "groups"                # … as groups, pictures or samples of ``source``; or who = ["p017"]
     tasks = ["retrieval"]          # or "*"
 
+A method with ``grid = { lr = [1e-4, 3e-4], epochs = [1, 5] }`` is searched: it is one row for every combination of the
+values, on top of its ``options``, and the results say which was best.
+
 A path (data, a model's folder, a method's file) is read from the suite's own folder. Everything that is wrong is said
-at once, with file, key and the nearest name.
+at once, with file, key and the nearest name (``soundness``).
 """
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -30,10 +35,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from expunge.core import plugins
-from expunge.core.errors import DataError, ExpungeError, Problem, UnknownName
-from expunge.report import printed
+from expunge.core.errors import DataError, ExpungeError, Problem
+from expunge.core.types import Unit
 
-Unit = Literal["groups", "pictures", "samples"]
 STRICT = ConfigDict(extra="forbid")
 MADE_COLUMNS = ("inception_score", "self_bleu", "private_leak", "attribute_agreement")
 """Columns that the analysis ``anchors`` measures."""
@@ -49,16 +53,31 @@ ALL = "*"
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Method:
-    """One row: a method with its options. ``label`` stands in the table, ``paper`` is its row in the printed one."""
+    """A method with its options. ``label`` stands in the table, ``paper`` is its row in the printed one.
+
+    With a ``grid``, lists of values by option, it is a row for each of ``settings``.
+    """
 
     name: str
     label: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
     paper: str = ""
 
     @property
     def shown(self) -> str:
         return self.label or Path(self.name).stem
+
+    @property
+    def settings(self) -> tuple[Method, ...]:
+        """One method for every combination of the grid's values, the last option turning fastest; or itself alone."""
+        if not self.grid:
+            return (self,)
+        crossed = (dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values()))
+        return tuple(replace(self, label=self._called(one), options=self.options | one, grid={}) for one in crossed)
+
+    def _called(self, setting: Mapping[str, Any]) -> str:
+        return " ".join([self.shown, *(f"{name}={value}" for name, value in setting.items())])
 
 
 @with_config(STRICT)
@@ -94,7 +113,7 @@ class Scenario:
 @dataclass(frozen=True)
 class Suite:
     """The whole grid. ``against`` is ``retrain`` or ``none``: without it no gap is known. ``baseline`` labels the row
-    that the others are tested against in pairs."""
+    that the others are tested against in pairs. ``budget`` is how many settings every method with a grid must have."""
 
     scenarios: tuple[Scenario, ...]
     methods: tuple[Method | str, ...] | Literal["*"]
@@ -104,6 +123,7 @@ class Suite:
     about: str = ""
     against: Literal["retrain", "none"] = "retrain"
     baseline: str = ""
+    budget: int | None = None
     columns: tuple[str, ...] = ("mi", "forget", "test", "avg_g", "seconds")
     analyses: tuple[str, ...] = ()
     paper: str = ""
@@ -112,16 +132,26 @@ class Suite:
     path: str = ""
 
     @property
-    def rows(self) -> tuple[Method, ...]:
+    def written(self) -> tuple[Method, ...]:
         """The methods as tables, in order; ``*`` is everything that `expunge list methods` shows."""
         if self.methods == ALL:
             return tuple(Method(entry.name) for entry in plugins.entries("methods"))
         return tuple(Method(m) if isinstance(m, str) else m for m in self.methods)
 
     @property
+    def rows(self) -> tuple[Method, ...]:
+        """One for every row: a method with a grid is as many as it has settings."""
+        return tuple(row for method in self.written for row in method.settings)
+
+    @property
+    def searches(self) -> dict[str, tuple[str, ...]]:
+        """Every method with a grid -> the labels of its settings."""
+        return {m.shown: tuple(row.shown for row in m.settings) for m in self.written if m.grid}
+
+    @property
     def held_against(self) -> str:
         """The label of the row that the paired tests compare with; empty when there is none."""
-        return self.baseline or next((m.shown for m in self.rows if m.name == "cse"), "")
+        return self.baseline or next((m.shown for m in self.written if m.name == "cse" and not m.grid), "")
 
 
 def find(suite: str | Path) -> Path:
@@ -148,8 +178,10 @@ def read(suite: str | Path) -> Suite:
         told = TypeAdapter(Suite).validate_python(raw | {"name": path.stem, "text": text, "path": str(path.resolve())})
     except ValidationError as error:
         raise DataError([_problem(path, one) for one in _told_once(error)]) from None
-    if problems := list(_problems(told, path)):
-        raise DataError(problems)
+    from expunge.bench.soundness import problems
+
+    if found := list(problems(told, path)):
+        raise DataError(found)
     return told
 
 
@@ -161,7 +193,7 @@ def place(suite: Suite, name: str) -> str:
     return str(beside)
 
 
-# ---------------------------------------------------------------------------------------------- what is wrong
+# ---------------------------------------------------------------------------------------------- what has no shape
 
 _SHAPES: dict[str, type] = {"methods": Method, "scenarios": Scenario}
 
@@ -201,96 +233,3 @@ def _problem(path: Path, one: Any) -> Problem:
     if one["type"] in ("missing", "missing_argument"):
         return Problem(where, "this key is missing", "Write it.")
     return Problem(where, one["msg"], f"It reads {one['input']!r}.")
-
-
-def _problems(suite: Suite, path: Path) -> Iterable[Problem]:
-    """What the shape alone cannot tell: names that do not exist, options that no method has, doubles."""
-
-    def wrong(key: str, found: str, remedy: str) -> Problem:
-        return Problem(f"{path}: {key}", found, remedy)
-
-    yield from (wrong(k, *f) for k, f in _names(suite))
-    labels = [m.shown for m in suite.rows]
-    for label in sorted({one for one in labels if labels.count(one) > 1}):
-        yield wrong("methods", f"two rows are called {label!r}", "Give each its own label.")
-    if not labels:
-        yield wrong("methods", "there is none", "Name at least one.")
-    if suite.baseline and suite.baseline not in labels:
-        yield wrong("baseline", f"no row is called {suite.baseline!r}", f"There is: {', '.join(labels)}.")
-    for column in suite.columns:
-        if column not in COLUMNS:
-            yield wrong("columns", f"no column called {column!r}", f"There is: {', '.join(COLUMNS)}.")
-    for asked in suite.analyses:
-        if asked not in LOOKS + MADE:
-            yield wrong("analyses", *_split(UnknownName("analysis", asked, LOOKS + MADE)))
-    for column in set(suite.columns) & set(MADE_COLUMNS) if "anchors" not in suite.analyses else ():
-        yield wrong("columns", f"{column!r} is measured on anchors", 'Write analyses = ["anchors"].')
-    shown = [s.shown for s in suite.scenarios]
-    for label in sorted({one for one in shown if shown.count(one) > 1}):
-        yield wrong("scenarios", f"two are called {label!r}", "Give each its own label.")
-    if not suite.scenarios:
-        yield wrong("scenarios", "there is none", "Write at least one [[scenarios]].")
-    for i, scenario in enumerate(suite.scenarios):
-        key = f"scenarios[{i}]"
-        if bool(scenario.sizes) == bool(scenario.who):
-            yield wrong(key, "it needs either sizes or who", 'Write sizes = [5, 50], or who = ["p017"].')
-        if any(size < 1 for size in scenario.sizes):
-            yield wrong(f"{key}.sizes", "a size below one", "Forget at least one.")
-        if scenario.paper_sizes and len(scenario.paper_sizes) != len(scenario.sizes):
-            yield wrong(f"{key}.paper_sizes", "not as many as sizes", "Write one printed size for each.")
-        for where, seeds in ((f"{key}.seeds", scenario.seeds), ("seeds", suite.seeds)):
-            if seeds is not None and (not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0):
-                yield wrong(where, f"{list(seeds)} are no seeds", "Write different numbers from 0 up.")
-
-
-def _names(suite: Suite) -> Iterable[tuple[str, tuple[str, str]]]:
-    """(key, (what is wrong, what to do)) for every name, each looked up where the program will look it up."""
-    from expunge.core.options import options
-    from expunge.zoo import shelf
-
-    if suite.paper and suite.paper not in printed.tables():
-        yield "paper", (f"no printed table called {suite.paper!r}", f"There is: {', '.join(printed.tables())}.")
-    for i, method in enumerate(suite.rows):
-        key = f"methods[{i}]"
-        try:
-            chosen = plugins.load_method(place(suite, method.name))
-        except ExpungeError as error:
-            yield f"{key}.name", _split(error)
-            continue
-        try:
-            options(chosen, method.options)
-        except ExpungeError as error:
-            yield f"{key}.options", _split(error)
-    listed = {("models", suite.models)} | {(f"scenarios[{i}].models", s.models) for i, s in enumerate(suite.scenarios)}
-    for key, models in sorted(listed, key=lambda one: one[0]):
-        for model in models if models and models != ALL else ():
-            try:
-                shelf.locate(place(suite, model))
-            except ExpungeError as error:
-                yield key, _split(error)
-    tasks = [entry.name for entry in plugins.entries("tasks")]
-    for i, scenario in enumerate(suite.scenarios):
-        key = f"scenarios[{i}]"
-        for task in scenario.tasks if scenario.tasks != ALL else ():
-            if task not in tasks:
-                yield f"{key}.tasks", _split(UnknownName("task", task, tasks))
-        data = place(suite, scenario.data)
-        if plugins.is_path(data):
-            if not Path(data).exists():
-                yield f"{key}.data", (f"there is no data at {data}", "A path is read from the suite's own folder.")
-            continue
-        try:
-            plugins.find("data", data.partition(":")[0])
-        except ExpungeError as error:
-            yield f"{key}.data", _split(error)
-
-
-def _split(error: ExpungeError) -> tuple[str, str]:
-    """A sentence of what is wrong and one of what to do, out of one message."""
-    found, _, remedy = str(error).partition(". ")
-    return found.rstrip("."), remedy or "`expunge list` shows what there is."
-
-
-def gist(options: Mapping[str, Any]) -> str:
-    """Options in a few words, for a line of progress."""
-    return ", ".join(f"{k}={v}" for k, v in options.items())

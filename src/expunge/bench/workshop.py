@@ -1,21 +1,29 @@
-"""Where one cell is measured. The scenario, its questions and its original model stay at hand for the next cell."""
+"""Where one cell is measured. The scenario, its questions and its original model stay at hand for the next cell;
+what several cells make alike is kept in the grid's folder."""
 
 from __future__ import annotations
 
-import inspect
+import json
 import time
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from expunge.bench import analyses
 from expunge.bench.cells import Cell, Setting
 from expunge.core import plugins
+from expunge.core.cache import cached
 from expunge.core.environment import environment
 from expunge.core.options import options
 from expunge.core.run import Progress
+from expunge.core.types import Task
 from expunge.evals.assessment import Assessment
+from expunge.evals.cost import measured
 from expunge.outcome import unlearn
 from expunge.scenario import Scenario
+
+COST = "cost.json"
 
 
 class Bench:
@@ -23,13 +31,10 @@ class Bench:
 
     def __init__(self, setting: Setting, progress: Progress):
         at = setting.paths
-        more: dict[str, Any] = {"data_options": dict(setting.data_options)}
-        if "task" in inspect.signature(Scenario.read).parameters:
-            more["task"] = setting.task
         self.setting = setting
         self.scenario = Scenario.read(
             at["model"], at["data"], list(setting.who), at["images"], at["allow_leakage"], setting.seed,
-            at["pretrained"], progress, **more,
+            at["pretrained"], progress, setting.data_options, cast(Task, setting.task),
         )  # fmt: skip
 
     @cached_property
@@ -46,11 +51,40 @@ class Bench:
         return analyses.classifier(self.scenario)
 
 
-class Workshop:
-    """Measures cells one after the other; remembers the last setting only."""
+class Memory:
+    """What cells of one folder make once (``Run.remember``): found by its key, the weights of the method's models and
+    the data. ``peak_memory_mb`` is what making it took, now or then: it is part of what the cell costs.
 
-    def __init__(self) -> None:
+    Pictures made from the forgotten lie there until somebody deletes the grid's folder.
+    """
+
+    def __init__(self, root: Path, cell: Cell) -> None:
+        self._root, self._cell = root, cell
+        self.peak_memory_mb = 0.0
+
+    def __call__(self, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+        def measure(folder: Path) -> None:
+            with measured() as spent:
+                build(folder)
+            (folder / COST).write_text(json.dumps({"peak_memory_mb": spent.peak_memory_mb}), encoding="utf-8")
+
+        whole = {**key, "models": dict(self._cell.models), "data": self._cell.setting.fingerprint}
+        place = cached(whole, measure, self._root)
+        told = json.loads((place / COST).read_text(encoding="utf-8"))
+        self.peak_memory_mb = max(self.peak_memory_mb, told["peak_memory_mb"])
+        return place
+
+
+class Workshop:
+    """Measures cells one after the other; has the last setting only at hand.
+
+    ``folder`` is the grid's: what cells have in common and is dear to make (anchors) is kept there under ``anchors``,
+    and nowhere else. Without a folder nothing is.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
         self._bench: Bench | None = None
+        self._folder = folder
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -76,7 +110,11 @@ class Workshop:
             chosen = plugins.load_method(cell.path)
             plugins.check_capability(chosen, plugins.provides(bench.original), cell.setting.model)
             method = options(chosen, cell.options)
+            memory = Memory(self._folder / "anchors", cell) if self._folder else None
+            run.remember = memory
             model, cost = unlearn(method, bench.original.clone(), scenario.splits, run)
+            if memory:
+                cost["peak_memory_mb"] = max(cost["peak_memory_mb"], memory.peak_memory_mb)
         scores = bench.assessment.add("after", model, run)
         subject = analyses.Subject(scenario, model, method, run, lambda: bench.classifier)
         looked = analyses.analyse(cell.analyses, subject)

@@ -1,4 +1,4 @@
-"""Prepared models (originals, retrained ones) kept between runs, found again by what made them."""
+"""What was prepared (originals, retrained models, a grid's anchors), kept and found again by what made it."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ def cache_root() -> Path:
     return Path(above).expanduser() / "expunge"
 
 
-def cached(key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+def cached(key: Mapping[str, Any], build: Callable[[Path], None], root: Path | None = None) -> Path:
     """The folder that ``build`` filled for ``key``; builds it when it is not there, or not whole.
 
     Everything that changes the result belongs into ``key``: the recipe and its version, the data's fingerprint, the
-    seed. Two processes that ask at once build once: the second waits for the first and takes what it made.
+    seed. Two processes that ask at once build once: the second waits for the first and takes what it made. ``root`` is
+    where it is kept, by default ``cache_root()``.
     """
     from filelock import FileLock
 
-    folder = cache_root() / digest(key)[:32]
+    folder = (root or cache_root()) / digest(key)[:32]
     if _is_whole(folder):
         return folder
     lock = FileLock(folder.with_suffix(".lock"))
@@ -45,10 +46,10 @@ def cached(key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        raise ExpungeError(
-            f"cannot keep prepared models in {folder.parent}: {error.strerror or error}. "
-            "Set EXPUNGE_CACHE to another folder."
-        ) from error
+        reason = f"in {folder.parent}: {error.strerror or error}."
+        if root is not None:
+            raise ExpungeError(f"cannot keep what was prepared {reason}") from error
+        raise ExpungeError(f"cannot keep prepared models {reason} Set EXPUNGE_CACHE to another folder.") from error
     try:
         if not _is_whole(folder):
             shutil.rmtree(folder, ignore_errors=True)

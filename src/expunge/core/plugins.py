@@ -16,7 +16,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -368,6 +368,13 @@ def needs(method_class: type) -> type:
         if name.rpartition(".")[2] in CAPABILITIES:
             return CAPABILITIES[name.rpartition(".")[2]]
     return types.Backbone
+
+
+def models(method_class: type) -> tuple[str, ...]:
+    """The options of a method that name a model; see ``Method.models``. A user's method need not say."""
+    told = getattr(method_class, "models", ())
+    known = {f.name for f in fields(method_class)}
+    return tuple(name for name in told if name in known) if isinstance(told, tuple) and "models" not in known else ()
 
 
 def provides(backbone: Any) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,11 @@ class Silent:
         pass
 
 
+Remember = Callable[[Mapping[str, Any], Callable[[Path], None]], Path]
+"""(key, build) -> the folder that ``build`` filled for that key, now or in an earlier run. The key holds all that
+changes what is built, but for the weights of the method's ``models``: who remembers adds them."""
+
+
 @dataclass
 class Run:
     """What a method may know about its surroundings.
@@ -42,7 +47,8 @@ class Run:
     ``seed`` drives every random choice. ``log`` appends one line of named numbers to ``log.jsonl``. ``folder`` is
     the staging folder, or None for a run in memory. ``seconds`` collects named durations. ``facts`` collects named
     numbers, or words, for the record's ``generator`` part; ``keep`` holds what panels want to show (anchors), in
-    memory only.
+    memory only. ``remember`` keeps what many runs of a grid need (``bench`` sets it); it is None for a run that stands
+    for itself, which keeps nothing. ``spared`` are the seconds that remembered work once took: part of the cost.
     """
 
     seed: int = 0
@@ -53,6 +59,8 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     keep: dict[str, Any] = field(default_factory=dict)
+    remember: Remember | None = None
+    spared: float = 0.0
 
     def log(self, **numbers: Any) -> None:
         self.terms.append(numbers)

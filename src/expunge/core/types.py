@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Kind = Literal["shared", "private"]
 Task = Literal["retrieval", "multiple_choice", "entailment"]
 TASKS: tuple[Task, ...] = ("retrieval", "multiple_choice", "entailment")
+Unit = Literal["groups", "pictures", "samples"]
+"""What is drawn when somebody asks for a number of them to be forgotten."""
 LABELS = ("contradiction", "neutral", "entailment")
 """What a statement may be to a picture, in the order of the classes of the released entailment models."""
 Batch = dict[str, Any]
@@ -248,8 +250,11 @@ B = TypeVar("B", bound=Backbone)
 class Method(Generic[B]):
     """A frozen dataclass whose fields are its hyper-parameters and nothing else, with one member.
 
-    The type parameter is the capability it needs: ``class CSE(Method[Matches])``.
+    The type parameter is the capability it needs: ``class CSE(Method[Matches])``. ``models`` names the options that
+    name a model (a generator, say), so that a grid knows their weights, too.
     """
+
+    models: ClassVar[tuple[str, ...]] = ()
 
     def unlearn(self, model: B, splits: Splits, run: Run) -> B:
         """The model without ``splits.forget``. ``model`` may be changed in place; it is never the user's only copy."""

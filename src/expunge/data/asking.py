@@ -15,7 +15,7 @@ from expunge.core.errors import UnknownName
 from expunge.core.types import TASKS, Example, Kind, Picture
 
 WRONG = 3
-"""Wrong choices beside the right one, as in the paper."""
+"""Wrong choices beside the right one: as many as in the paper, but from the same list (its own are unrelated)."""
 
 
 @dataclass(frozen=True)

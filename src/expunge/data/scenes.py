@@ -172,7 +172,7 @@ def load(variant: str = "test", size: int = 1_000, seed: int = 0, task: Task = "
 
     ``task`` is retrieval, multiple_choice or entailment. For retrieval there are 5 000 public scenes beside them. The
     pictures are the same whatever the task. The copyright scenario forgets a sample of the training pictures
-    (``scenario.some_pictures``).
+    (``scenario.draw``).
     """
     check_task(task)
     dealt = _compositions(seed)

@@ -6,14 +6,13 @@ Samples depend on data and seed only, never on the model: before, after and orac
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from expunge.core.record import Scores
 from expunge.core.run import Run
 from expunge.core.types import Answers, Example, Splits, Task
-from expunge.evals.forgetting import KINDS, Pools, draw_attack, near_neighbours, tested
+from expunge.evals import sampling
 from expunge.evals.membership import Membership, as_rows, attack
 from expunge.tasks import entailment, multiple_choice
 from expunge.tasks.choosing import Choices, accuracy, choose
@@ -27,13 +26,14 @@ class Exam:
     """What a model will be asked: ``sets`` of examples by the name of their score; ``r_forget`` is always there."""
 
     sets: dict[str, tuple[Example, ...]]
-    pools: Pools
+    members: tuple[Example, ...]
+    others: tuple[Example, ...]
     notes: tuple[str, ...]
 
     def everyone(self) -> tuple[Example, ...]:
         """Every example that is asked or attacked, once, in order of appearance."""
         asked = [e for examples in self.sets.values() for e in examples]
-        return tuple({e.id: e for e in (*asked, *self.pools.members, *self.pools.others)}.values())
+        return tuple({e.id: e for e in (*asked, *self.members, *self.others)}.values())
 
 
 @dataclass(frozen=True)
@@ -55,29 +55,22 @@ def set_exam(
     attack_cap: int = 600,
     seed: int = 0,
 ) -> Exam:
-    """Draw the examples, as ``forgetting.ask`` draws its galleries and with the same random numbers.
+    """Draw the examples: the same ones that retrieval's galleries are made of.
 
     ``r_forget``: all that is forgotten. ``r_retain``: retained groups of the same source. ``r_test``: held-out
     examples without the private ones, which nobody ever told the model. The first two also by kind.
     """
-    rng = random.Random(f"questions:{seed}")
-    near = near_neighbours(splits, retained_groups, rng)
-    test = tested(test_examples, test_pictures, rng)
-    sets: dict[str, tuple[Example, ...]] = {}
-    notes: list[str] = []
-    for name, examples in (("r_forget", splits.forget), ("r_retain", near)):
-        split = {"shared", "private"} <= {e.kind for e in examples}
-        for suffix, kind in KINDS.items():
-            if examples and (kind is None or split):
-                sets[name + suffix] = tuple(e for e in examples if kind is None or e.kind == kind)
-    if not near:
-        notes.append("No retained example shares the forgotten examples' source: near neighbours were not measured.")
-    if known := tuple(e for e in test if e.kind != "private"):
-        sets["r_test"] = known
-    else:
-        notes.append("There are no test examples: r_test was not measured.")
-    pools, refused = draw_attack(splits, test_examples, attack_cap, seed)
-    return Exam(sets, pools, (*notes, *refused))
+    drawn = sampling.draw(
+        splits, test_examples, retained_groups=retained_groups, test_pictures=test_pictures, attack_cap=attack_cap,
+        seed=seed,
+    )  # fmt: skip
+    sets = {
+        name: tuple(e for e in examples if kind is None or e.kind == kind)
+        for name, (examples, kind) in drawn.asked.items()
+    }
+    if drawn.known:
+        sets["r_test"] = drawn.known
+    return Exam(sets, drawn.members, drawn.others, drawn.notes)
 
 
 def examine(
@@ -99,7 +92,7 @@ def examine(
     for name, examples in exam.sets.items():
         scores[name] = accuracy(choices, examples, "oracle" if name.startswith("r_forget") else "higher", seed=seed)
     membership = None
-    members, others = exam.pools
+    members, others = exam.members, exam.others
     if members:
         assert choices.cls is not None
         cls = choices.cls[choices.rows((*splits.forget, *members, *others))]

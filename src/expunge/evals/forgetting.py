@@ -6,22 +6,19 @@ the same questions.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from expunge.core.record import Scores
 from expunge.core.run import Run
 from expunge.core.types import Example, Matches, Splits
-from expunge.evals.membership import AttackRefused, Membership, as_rows, attack, draw_pools
+from expunge.evals import sampling
+from expunge.evals.membership import Membership, as_rows, attack
 from expunge.tasks.encoding import encode, fuse_pairs
-from expunge.tasks.gallery import Gallery, group_of
+from expunge.tasks.gallery import Gallery
 from expunge.tasks.predictions import Predictions, ScoreName
 from expunge.tasks.recall import Recall, recall
 from expunge.tasks.retrieval import everyone, predict
-
-KINDS = {"": None, "_shared": "shared", "_private": "private"}
 
 
 @dataclass(frozen=True)
@@ -65,53 +62,15 @@ def ask(
 
     ``test_pictures`` bounds the test pictures of every source (all their texts come along); None takes all.
     """
-    rng = random.Random(f"questions:{seed}")
-    near = near_neighbours(splits, retained_groups, rng)
-    test = tested(test_examples, test_pictures, rng)
-    gallery = splits.forget + test + near
-    galleries, notes = {}, []
-    for name, queries in (("r_forget", splits.forget), ("r_retain", near)):
-        split = {"shared", "private"} <= {e.kind for e in queries}
-        for suffix, kind in KINDS.items():
-            if queries and (kind is None or split):
-                galleries[name + suffix] = Gallery(name + suffix, gallery, queries, kind)
-    if not near:
-        notes.append("No retained example shares the forgotten examples' source: near neighbours were not measured.")
-    if known := tuple(e for e in test if e.kind != "private"):
-        galleries["r_test"] = Gallery("r_test", known)
-    else:
-        notes.append("There are no test examples: r_test was not measured.")
-    pools, refused = draw_attack(splits, test_examples, attack_cap, seed)
-    return Questions(galleries, *pools, (*notes, *refused))
-
-
-class Pools(NamedTuple):
-    """Whom the membership attack learns from; both empty where it is refused."""
-
-    members: tuple[Example, ...]
-    others: tuple[Example, ...]
-
-
-def draw_attack(splits: Splits, test_examples: Sequence[Example], cap: int, seed: int) -> tuple[Pools, list[str]]:
-    """The pools of the membership attack, or none and a note that says why."""
-    try:
-        return Pools(*draw_pools(splits.forget, splits.retain, test_examples, cap=cap, seed=seed)), []
-    except AttackRefused as refusal:
-        return Pools((), ()), [f"Membership was not measured: {refusal}"]
-
-
-def near_neighbours(splits: Splits, at_most: int | None, rng: random.Random) -> tuple[Example, ...]:
-    """Retained groups of the forgotten examples' own sources."""
-    sources = {e.source for e in splits.forget}
-    return _some_groups([e for e in splits.retain if e.source in sources], at_most, rng)
-
-
-def tested(test_examples: Sequence[Example], pictures: int | None, rng: random.Random) -> tuple[Example, ...]:
-    """``pictures`` test pictures of every source with all their texts."""
-    test: tuple[Example, ...] = ()
-    for source in sorted({e.source for e in test_examples}):
-        test += _some_groups([e for e in test_examples if e.source == source], pictures, rng, by_picture=True)
-    return test
+    drawn = sampling.draw(
+        splits, test_examples, retained_groups=retained_groups, test_pictures=test_pictures, attack_cap=attack_cap,
+        seed=seed,
+    )  # fmt: skip
+    gallery = splits.forget + drawn.test + drawn.near
+    galleries = {name: Gallery(name, gallery, queries, kind) for name, (queries, kind) in drawn.asked.items()}
+    if drawn.known:
+        galleries["r_test"] = Gallery("r_test", drawn.known)
+    return Questions(galleries, drawn.members, drawn.others, drawn.notes)
 
 
 def measure(
@@ -164,17 +123,3 @@ def measure(
     if predictions.broken:
         notes += (f"{predictions.broken} scores were not numbers and count as the worst possible: the model diverged.",)
     return scores, Evidence(questions, predictions, recalls, membership, notes)
-
-
-def _some_groups(
-    examples: Iterable[Example], at_most: int | None, rng: random.Random, *, by_picture: bool = False
-) -> tuple[Example, ...]:
-    """All examples of ``at_most`` groups (or pictures) drawn at random, in the given order."""
-
-    def unit(e: Example) -> str:
-        return e.image.key if by_picture else group_of(e)
-
-    examples = tuple(examples)
-    names = sorted({unit(e) for e in examples})
-    chosen = set(names if at_most is None or len(names) <= at_most else rng.sample(names, at_most))
-    return tuple(e for e in examples if unit(e) in chosen)

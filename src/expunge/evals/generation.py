@@ -7,10 +7,10 @@ Equation:
     Attribute agreement = share of the attributes stated by R_2 that are true of the picture X_1.
 Paper: Tables 3, 5 and 7. Sources: Salimans et al., "Improved Techniques for Training GANs" (2016); Zhu et al.,
 "Texygen" (2018). Checked against: sacrebleu's sentence BLEU and known answers, in tests/evals.
-Departs: the paper prints an Inception Score below 1, which its definition cannot give, and a "Text IS" that it does not
-define; the first is measured as defined and the second not at all. Inception-v3 has no classes for drawn portraits, so
-p(y|x) comes from ``probes.PictureClassifier``: logistic regressions on a frozen model's vision CLS. Scores of another
-classifier are not comparable, the paper's included.
+Departs: the paper prints an Inception Score below 1, which its definition cannot give, two for the same system (3.08 in
+Table 3, 8.7 in Table 7), and a "Text IS" that it does not define; the first is measured as defined and the second not
+at all. Inception-v3 has no classes for drawn portraits, so p(y|x) comes from ``probes.PictureClassifier``: logistic
+regressions on a frozen model's vision CLS. Scores of another classifier are not comparable, the paper's included.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ Equation: MI = 100 * mean over D_f of p(member | h), h the fused CLS of an examp
 standardised, p an RBF-SVM (C = 1, gamma "scale") with Platt's sigmoid. Members are drawn from D_r, non-members
 from held-out people and scenes; D_f never trains the attack.
 Paper: App. D. Checked against: known answers in tests/evals.
-Departs: the paper does not say how members and non-members are composed. Here both have equal numbers of every
-source and kind, since otherwise the attack reads the domain (scenes against people) instead of membership. A
-third of the groups on either side is kept out of training: on them the attack's own accuracy and the AUC of D_f
-against non-members are measured. All is averaged over several draws.
+Departs: the paper does not say how members and non-members are composed, and calls the whole training set members. Here
+D_f is no part of either, both have equal numbers of every source and kind, since otherwise the attack reads the domain
+(scenes against people) instead of membership. A third of the groups on either side is kept out of training: on them the
+attack's own accuracy and the AUC of D_f against non-members are measured. All is averaged over several draws.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class Membership:
     attack at all and ``mi`` says nothing."""
 
     mi: Score
-    mi_auc: Score  # 50: forgotten examples rank like non-members; 100: always above them
+    mi_auc: Score | None  # 50: forgotten examples rank like non-members of their source; 100: always above them
     mi_private: Score | None  # MI over the private sentences of D_f
     accuracy: Score
     trained_on: int  # examples per class
 
     def scores(self) -> Scores:
         """The scores by their names in a record."""
-        found = {"mi": self.mi, "mi_auc": self.mi_auc, "mi_accuracy": self.accuracy}
-        return found if self.mi_private is None else {**found, "mi_private": self.mi_private}
+        found = {"mi": self.mi, "mi_auc": self.mi_auc, "mi_accuracy": self.accuracy, "mi_private": self.mi_private}
+        return {name: score for name, score in found.items() if score is not None}
 
 
 def draw_pools(
@@ -64,23 +64,25 @@ def draw_pools(
     """Members and non-members of equal number in every stratum (source, kind), drawn by the group.
 
     Depends on data and seed only, so every model is attacked with the same examples. ``cap`` bounds each class;
-    it is shared out among sources evenly as far as they reach.
+    it is shared out among sources evenly as far as they reach. Where (nearly) a whole source is forgotten there are no
+    members of it: what membership looks like is then learned from the other sources, in each of which members and
+    non-members balance.
 
     Raises:
-        AttackRefused: a source of the forget set has too few non-members or members to compare with.
+        AttackRefused: a source of the forget set has too few non-members, or nobody has members to compare with.
     """
     retain, outside = tuple(retain), tuple(outside)
     sides = [_by_source(side) for side in (retain, outside)]
-    for source in sorted({e.source for e in forget}):
+    shared = sorted(s for s in sides[0].keys() & sides[1].keys() if min(len(side[s]) for side in sides) >= LEAST_GROUPS)
+    for source in sorted({e.source for e in forget} - set(shared)):
         for side, name in zip(sides, ("retained", "held-out"), strict=True):
             count = len(side.get(source, {}))
-            if count < LEAST_GROUPS:
+            if count < LEAST_GROUPS and not (name == "retained" and shared):
                 raise AttackRefused(
                     f"membership of {source or 'the forgotten examples'!r} cannot be judged: there are {count} {name} "
                     f"groups of that source and {LEAST_GROUPS} are needed. Against another population the attack "
                     "would tell populations apart, not members. Add held-out examples of the same kind."
                 )
-    shared = sorted(s for s in sides[0].keys() & sides[1].keys() if min(len(side[s]) for side in sides) >= LEAST_GROUPS)
     available = {s: min(sum(map(len, side[s].values())) for side in sides) for s in shared}
     room, allowed = cap, {}
     for position, source in enumerate(sorted(shared, key=lambda s: available[s])):
@@ -181,7 +183,7 @@ def attack(
     private = [i for i, e in enumerate(forget) if e.kind == "private"]
     return Membership(
         _mean_score(100 * chance, forget, f_names, seed, replicates),
-        _auc_score(wins, tries, len(forget), seed, replicates),
+        _auc_score(wins, tries, len(forget), seed, replicates) if tries.any() else None,
         _mean_score(100 * chance[private], [forget[i] for i in private], None, seed, replicates) if private else None,
         Score(float(np.mean(right)), len(right), float(min(right)), float(max(right))),
         size // 2,

@@ -1,8 +1,8 @@
 """Fresh probes on frozen features: what a picture shows (for the Inception Score), and which modality a vector is of.
 
 Table 5 of the paper reads the modality off U' (99 %) and off K' (about 50 %) with the classifier theta_M, which was
-trained on U' alone and has no input for K'. A classifier that never saw K' is at chance on it whatever K' holds, so
-here either factor has a probe of its own, made and judged in the same way.
+trained on U' alone and, as described, has no input for K'. A classifier that never saw K' is at chance on it whatever
+K' holds, so here either factor has a probe of its own, made and judged in the same way.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ Checked against: no public code exists.
 Departs: (1) the text of §4.1 calls phi_U' frozen, §4.2 the reverse; only learnable U' fits equation (2). (2) K'_j is
     inferred from X_j, not X_i: K'_2 comes from a text encoder. (3) The trunk of each posterior is frozen (the writer's
     query tokens, the painter's text states): five people are too few for an encoder of pictures from scratch.
-    (4) lr 2e-6 (preset ``paper``) hardly moves freshly made modules in 10 epochs (AdamW moves a weight by at most
-    steps * lr, here about 1e-4 of its scale); preset ``default`` uses 1e-3. (5) KL is a mean per dimension: summed as
+    (4) lr 2e-6 (preset ``paper``: with 10 epochs of batch 2) hardly moves freshly made modules (AdamW moves a weight
+    by at most steps * lr, here about 1e-4 of its scale); preset ``default`` uses 1e-3, 20 epochs and batch 16. The
+    paper gives no sizes for U'; both presets' are ours. (5) KL is a mean per dimension: summed as
     printed it drives U' to the prior before anything is reconstructed. One latent token and beta 1 in ``default``: with
     more room or a weaker prior the two modalities' U' lie apart, and a swapped one is nothing its decoder's head knows
     (docs/log.md). (6) The paper's Table 7 adds two losses: see ``generators.auxiliary``; presets ``adversarial``,
@@ -36,7 +37,7 @@ from torch.nn import functional as F
 from expunge.core.run import Run
 from expunge.core.types import Example
 from expunge.generators.auxiliary import Beside
-from expunge.train.fit import repeatable
+from expunge.train.fit import Schedule, repeatable
 
 Mode = Literal["swap", "reconstruct", "specific", "consistent", "random"]
 
@@ -78,6 +79,7 @@ class Settings:
     lr: float = 1e-3
     epochs: int = 20
     least_steps: int = 240  # more epochs where the forget set is small: five people are two batches
+    most_steps: int = 1200  # fewer where it is large; 0: never
     batch: int = 16
     latents: int = 1
     width: int = 64
@@ -89,11 +91,15 @@ class Settings:
     w_adversarial: float = 0.0  # of Table 7, like the next: see generators.auxiliary
     w_perceptual: float = 0.0
 
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.epochs, self.lr, self.batch, least_steps=self.least_steps, most_steps=self.most_steps)
+
 
 Preset = Literal["default", "paper", "adversarial", "perceptual", "both"]
 PRESETS: dict[Preset, Settings] = {
     "default": Settings(),
-    "paper": Settings(lr=2e-6, epochs=10, least_steps=0, batch=2, latents=4, kl_per_dimension=False),
+    "paper": Settings(lr=2e-6, epochs=10, least_steps=0, most_steps=0, batch=2, latents=4, kl_per_dimension=False),
     "adversarial": Settings(w_adversarial=0.1),
     "perceptual": Settings(w_perceptual=1.0),
     "both": Settings(w_adversarial=0.1, w_perceptual=1.0),
@@ -234,12 +240,10 @@ def train(
     optimizer = torch.optim.AdamW(mvi.parameters(), lr=settings.lr, weight_decay=0.01)
     has_more = settings.w_adversarial or settings.w_perceptual
     beside = Beside(painter, parts.latents.shape[1], settings) if has_more else None
-    per_epoch = math.ceil(len(parts) / settings.batch)
-    epochs = max(settings.epochs, math.ceil(settings.least_steps / per_epoch))
-    step = 0
-    with run.stage("taking the samples apart (MVI)", epochs * per_epoch), repeatable():
-        for _ in range(epochs):
-            for rows in torch.randperm(len(parts)).split(settings.batch):
+    steps, step = settings.schedule.steps(len(parts)), 0
+    with run.stage("taking the samples apart (MVI)", steps), repeatable():
+        while step < steps:
+            for rows in torch.randperm(len(parts)).split(settings.batch)[: steps - step]:
                 terms = mvi(parts, rows, beside)
                 optimizer.zero_grad(set_to_none=True)
                 torch.stack(list(terms.values())).sum().backward()
@@ -261,7 +265,8 @@ def generate(
 ) -> Anchors:  # fmt: skip
     """Anchors R for every row of ``parts``; ``pictures`` and ``texts`` are N_R1 and N_R2.
 
-    Modes (paper Table 3): ``swap`` decodes [psi(U'_i), K'_i] with the other modality's decoder (the method);
+    Modes (paper Table 3): ``swap`` decodes [psi(U'_i), K'_i] with the other modality's decoder (the method
+    as Table 3 has it; §4.1 prints [U'_i, K'_j]);
     ``reconstruct`` keeps training's wiring [psi(U'_j), K'_i], whose output resembles X_j; ``specific`` is U' alone,
     ``consistent`` K' alone; ``random`` takes pictures and texts of ``pool`` instead.
     """

@@ -24,6 +24,8 @@ NAMES = {
     "attribute_agreement": "agreement",
 }  # fmt: skip
 PRINTED_NAMES = NAMES | {"seconds": "T (h)"}
+PRICES = {"r_forget_shared": "D_f seen", "r_forget_private": "D_f told", "r_retain": "kept", "r_test": "D_test"}
+"""The splits that show at what price a setting was best."""
 LEAST_RANKED = 6
 """Seeds below which the signed-rank test cannot reach 0.05."""
 
@@ -86,6 +88,25 @@ class GridBlock:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """The best setting of a searched method; ``label`` is None as long as its settings have no cell in common.
+
+    ``rule`` is ``avg_g``, or ``points_off`` where there are no retrained models. ``measured`` of ``settings`` have
+    numbers; ``score`` is a mean over ``cells``, as are ``prices``: for each of ``PRICES`` the value and its distance to
+    the retrained model, or the change since before.
+    """
+
+    method: str
+    label: str | None
+    rule: str
+    score: float | None
+    measured: int
+    settings: int
+    cells: int
+    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Failure:
     label: str
     reason: str
@@ -109,6 +130,7 @@ class Results:
     missing: tuple[str, ...]
     done: int
     total: int
+    chosen: tuple[Chosen, ...] = ()
     left_out: tuple[str, ...] = ()
     environments: tuple[tuple[int, Mapping[str, Any]], ...] = ()
     drawn: str = ""
@@ -162,7 +184,7 @@ def sheets(results: Results) -> list[Sheet]:
     """Every sheet that has something to show, the main one first."""
     from expunge.report import findings  # which is made of panels, too
 
-    found = [main(results), everything(results)]
+    found = [main(results), best_settings(results), everything(results)]
     if results.paper:
         found.append(beside(results))
     found.append(paired_tests(results))
@@ -179,6 +201,36 @@ def main(results: Results) -> Sheet:
         "nothing and retraining do not compete, nor does a row that lacks seeds (†)."
     )
     return Sheet("main", results.title or results.suite, note, tuple(panels))
+
+
+def best_settings(results: Results) -> Sheet:
+    """What each searched method is best with, and at what price."""
+    if not results.chosen:
+        return Sheet("chosen", "Chosen", "", ())
+    compared = results.chosen[0].rule == "avg_g"
+    score, apart = ("Avg.G", "Δ") if compared else ("points off", "since before")
+    heads = (score, "settings", "cells", *(f"{name} ({apart})" for name in PRICES.values()))
+    lines = []
+    for one in results.chosen:
+        cells = [GridCell(number(one.score, 2)) if one.score is not None else GridCell()]
+        cells += [GridCell(f"{one.measured} of {one.settings}"), GridCell(str(one.cells))]
+        for key in PRICES:
+            value, gap = one.prices.get(key, (None, None))
+            cells.append(GridCell(number(value, 1), "", number(gap, 1) if compared else signed(gap, 1))
+                         if value is not None and gap is not None else GridCell())  # fmt: skip
+        lines.append(Line(one.label or f"{one.method}: nothing measured in common yet", tuple(cells)))
+    note = "For every searched method, the setting with the smallest mean "
+    note += "Avg.G" if compared else (
+        "of points off (what is left of the forgotten’s private sentences, or of all where there are none told apart, "
+        "plus what was lost since before on their shared sentences, on the retained and on the test data)"
+    )  # fmt: skip
+    note += (
+        " over the cells, all sizes and seeds, that all measured settings of the method share; a setting with a failed "
+        "cell is not chosen. Beside it, over the same cells, at what price: recall or accuracy on what can be seen and "
+        "what was told of the forgotten, on the retained and on the test data, "
+    )
+    note += "and Δ, the mean distance to the retrained model." if compared else "and the change since before."
+    return Sheet("chosen", "Chosen", note, (Panel("", f"smallest {score}", heads, tuple(lines)),))
 
 
 def everything(results: Results) -> Sheet:

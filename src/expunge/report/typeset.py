@@ -197,7 +197,8 @@ def _tex_head(head: str) -> str:
         if name == plain:
             text = rf"$\mathcal{{M}}_{{{plain[2:]}}}$" if plain[1] == "_" else _tex(plain)
             return rf"{text}$\,\{arrow}$"
-    text = re.sub(r"D\\_(f|test)", r"$\\mathcal{D}_{\1}$", _tex(name))
+    text = re.sub(r"D\\_(f|r|test)", r"$\\mathcal{D}_{\1}$", _tex(name))
+    text = re.sub(r"([UK])'\\_(\d)", r"$\1'_\2$", text)
     return text + (r" ($\Delta\downarrow$)" if gap else "")
 
 
@@ -209,7 +210,10 @@ def _tex(text: str) -> str:
 
 
 def table_csv(results: Results) -> str:
-    """One line for each number: where it belongs, mean, interval, n, distance to the retrained model, the paper's."""
+    """One line for each number: where it belongs, mean, interval, n, distance to the retrained model, the paper's.
+
+    The settings that a search chose stand last, as the scenario ``chosen``.
+    """
     held = io.StringIO()
     writer = csv.writer(held, lineterminator="\n")
     writer.writerow(
@@ -229,7 +233,19 @@ def table_csv(results: Results) -> str:
                     [*where, key, *_numbers(entry.score), entry.score.n, row.wanted, *_numbers(entry.gap), printed,
                      told.get("delta", "")]
                 )  # fmt: skip
+    for one in results.chosen:
+        where = ["chosen", *[""] * 4, one.label or one.method]
+        writer.writerow(
+            [*where, one.rule if one.score is not None else "missing", *_plain(one.score), one.cells, *[""] * 6]
+        )
+        for key, (value, gap) in one.prices.items():
+            writer.writerow([*where, key, *_plain(value), one.cells, "", *_plain(gap), *[""] * 2])
     return held.getvalue()
+
+
+def _plain(value: float | None) -> list[str]:
+    """A mean without an interval."""
+    return ["" if value is None else f"{value:.6g}", "", ""]
 
 
 def _numbers(score) -> list[str]:

@@ -1,11 +1,13 @@
-"""Questions about a picture with four answers to choose from: one right, three unrelated (V-MCQ).
+"""Questions about a picture with four answers to choose from, one of them right (V-MCQ).
 
 Equation: the choice of greatest log-likelihood under the answer decoder, given picture and question.
 Paper: the paper's privacy scenario (section 5, App. D) asks MLLMU-Bench and VQA questions this way, and does not say
 how a choice is scored; ranking candidate answers by the decoder is what salesforce/ALBEF b9727e4 does
 (models/model_vqa.py:149-206).
 Departs: the released ranking picks candidates by their first word and counts that twice; with four choices there is
-nothing to pick, and each is scored once (``AlbefAnswers.rank_answers`` has the released way).
+nothing to pick, and each is scored once (``AlbefAnswers.rank_answers`` has the released way). The paper's three wrong
+answers are unrelated to the right one; those of the embedded worlds are other values of the same list (another city for
+a city), which is harder.
 """
 
 from __future__ import annotations

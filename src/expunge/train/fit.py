@@ -32,7 +32,8 @@ class Schedule:
 
     ``retain_ratio`` retain examples accompany each forget example (0 gives none): the access rate to D_r.
     ``near`` is the share of them drawn from the forget batch's own source. ``precision`` is "fp32" or "bf16".
-    ``least_steps`` adds epochs where the forget set is so small that it would be seen in fewer steps.
+    ``least_steps`` adds epochs where the forget set is so small that it would be seen in fewer steps; ``most_steps``
+    (0: none) ends a run early whose forget set is so large that it would take more.
     """
 
     epochs: int
@@ -46,6 +47,13 @@ class Schedule:
     clip: float = 1.0
     precision: str = "fp32"
     least_steps: int = 0
+    most_steps: int = 0
+
+    def steps(self, count: int) -> int:
+        """Steps over a forget set of ``count`` examples."""
+        per_epoch = math.ceil(count / self.batch)
+        epochs = max(self.epochs, math.ceil(self.least_steps / max(1, per_epoch)))
+        return min(epochs * per_epoch, self.most_steps or epochs * per_epoch)
 
 
 class Enough(Exception):
@@ -83,9 +91,7 @@ def fit(
     from accelerate import Accelerator
 
     trained = [p for p in (params if params is not None else model.module.parameters()) if p.requires_grad]
-    per_epoch = math.ceil(len(splits.forget) / schedule.batch)
-    epochs = max(schedule.epochs, math.ceil(schedule.least_steps / max(1, per_epoch)))
-    steps = epochs * per_epoch
+    steps = schedule.steps(len(splits.forget))
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": schedule.weight_decay},
@@ -100,10 +106,10 @@ def fit(
     near, far = _by_source(splits.retain)
     step = 0
     with run.stage(what, steps), repeatable(), suppress(Enough):
-        for _ in range(epochs):
+        while step < steps:
             order = list(splits.forget)
             rng.shuffle(order)
-            for start in range(0, len(order), schedule.batch):
+            for start in range(0, len(order), schedule.batch)[: steps - step]:
                 forget = order[start : start + schedule.batch]
                 retain = _accompany(forget, near, far, schedule, rng)
                 for group in optimizer.param_groups:

@@ -45,6 +45,7 @@ from expunge.train.pairs import owner, with_strange_texts
 class Adversarial(Method[Fuses]):
     epochs: int = 10  # passes over the forget pairs, at most
     least_steps: int = 30  # more epochs where the forget set is so small that it would be seen in fewer steps
+    most_steps: int = 400  # fewer where it is so large that it would be seen in more; 0: never
     lr: float = 3e-5  # AdamW's peak
     batch: int = 16  # forget pairs per step; their twins come with them
     twins: int = 2  # adversarial pictures per forget pair
@@ -64,7 +65,9 @@ class Adversarial(Method[Fuses]):
             some = rng.sample(list(splits.forget), min(self.importance_pairs, len(splits.forget)))
             omega = importance(model, some, run)
         duel = Duel(self, model, splits, twins, omega, run)
-        schedule = Schedule(self.epochs, self.lr, self.batch, weight_decay=0.0, least_steps=self.least_steps)
+        schedule = Schedule(
+            self.epochs, self.lr, self.batch, weight_decay=0.0, least_steps=self.least_steps, most_steps=self.most_steps
+        )
         fit(model, duel.terms, splits, run, schedule, what="unlearning beside twins (Adv)")
         return model
 

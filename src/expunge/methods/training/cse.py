@@ -6,49 +6,59 @@ Equation (paper eq. 3-5), minimised over forget pairs (X_1, X_2) with anchors R_
     split exactly into L_N = S_N/tau + log 2 p_N  and  L_P = -(S_P1 + S_P2)/(2 tau) - log(p_P1 + p_P2)
     G' = alpha * dL_P + (1 - alpha) * dL_N,   alpha_i = max_j cos(u_i, u^_j)
 Symbols: S [B] cosine of projected CLS features; p [B] match probability, or for models that answer the probability of
-    the right choice or label (softmax over those there are); u [N, d] text tokens of X_2, u^ those of
-    R_2 (CLS, SEP and padding excluded); tau the model's own temperature.
+    the right choice or label (softmax over those there are); u [N, d] text tokens of X_2, u^ those of R_2; tau the
+    model's own temperature.
 Paper: "Beyond Sample-Level Forgetting" (ICML 2026) §4.3, App. E; design notes in spec/methods.md §3.
 Checked against: no public code exists.
-Departs: (1) the text under (3) says the opposite of the loss on what is pulled and pushed: the loss is followed.
-    (2) alpha has one value per text token, the gradient one per weight: alpha acts where ``alpha_site`` says, as
-    gradient scaling inside one backward pass. (3) both losses are bounded (``floor``, ``ceiling``, ``match_floor``):
-    unbounded they push forever and the embedding collapses. (4) alpha may be centred: tokens of a BERT all point
-    alike, uncentred cosines lie near 1 and the N gradient vanishes. (5) ``retain_weight`` adds the task loss on
-    retained pairs at the access rate of MultiDelete and more; 0 is the paper's equation. docs/log.md has what each
+Departs: (1) the text under (3) says the opposite of the loss on what is pulled and pushed: the loss is followed. (2)
+    alpha has one value per text token, the gradient one per weight: alpha acts where ``alpha_site`` says, as gradient
+    scaling inside one backward pass. (3) both losses are bounded (``floor``, ``ceiling``, ``match_floor``): unbounded
+    they push forever and the embedding collapses. (4) alpha may be centred: tokens of a BERT all point alike, uncentred
+    cosines lie near 1 and the N gradient vanishes. (5) ``retain_weight`` adds the task loss on retained pairs; 0 is the
+    paper's equation, though its §5 gives every method the access to D_r that MultiDelete has. docs/log.md has what each
     reading gave. (6) The paper does not define L_cf for questions and statements. Here X_2 is the question or the
     statement; MVI sees a sentence in its place that is true of the picture (``Example.described``: the question
     answered), since no picture can be drawn from a question. R_2 then stands where the question stood, with the same
     choices and the same right one; where a statement stood it is entailed, whatever the label was, since it describes
-    X_1. R_1 replaces the picture and the label stays: it was drawn from the truth about what the statement claims.
+    X_1. R_1 replaces the picture and the label stays: it was drawn from the truth about what the statement claims. (7)
+    alpha is the greatest cosine over all R_2 of a sample (``alpha_over``), of which there are four: one sentence names
+    half of what can be seen. It is clamped to [0, 1], read off the frozen original's tokens (``alpha_encoder``), CLS,
+    SEP and padding take the mean of the words, and for (X_1, R_2) it is the greatest cosine of each of R_2's words
+    (``alpha_p1``). S is the cosine of the projected CLS, where (3) writes tokens.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from expunge.core.pictures import HeldPicture
-from expunge.core.run import Run
+from expunge.core.run import Remember, Run
+from expunge.core.spec import digest
 from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, Method, Splits
-from expunge.generators import mvi, quality
+from expunge.generators import keeping, mvi, quality
 from expunge.train.constrain import frozen, scale_gradient, stop_above, stop_below
 from expunge.train.fit import Schedule, fit
+from expunge.train.reference import reference
 
 Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "off"]
 
 
 @dataclass(frozen=True)
 class CSE(Method[Fuses]):
+    models: ClassVar[tuple[str, ...]] = ("painter", "writer")
     epochs: int = 18  # passes over the forget pairs
     least_steps: int = 40  # more epochs where the forget set is so small that it would be seen in fewer steps
+    most_steps: int = 400  # fewer where it is so large that it would be seen in more; 0: never
     lr: float = 1e-4  # AdamW's peak
     batch: int = 16  # forget pairs per step
     tau: float = 0.0  # 0 takes the model's own temperature
@@ -76,9 +86,12 @@ class CSE(Method[Fuses]):
 
     def unlearn(self, model: Fuses, splits: Splits, run: Run) -> Fuses:
         anchors = self.make_anchors(splits, run)
+        torch.manual_seed(run.seed)  # the editing is the same whether the anchors were made just now or remembered
         editor = Editor(self, model, splits, anchors, run.seed)
         ratio = self.retain_ratio if self.retain_weight else 0.0
-        schedule = Schedule(self.epochs, self.lr, self.batch, ratio, self.near, least_steps=self.least_steps)
+        schedule = Schedule(
+            self.epochs, self.lr, self.batch, ratio, self.near, least_steps=self.least_steps, most_steps=self.most_steps
+        )
         parts = model.parts()
         # "p from the pretrained classifier": head (or answer decoder) and temperature stay as they are.
         classifier = parts["head"] if "head" in parts else parts["decoder"]
@@ -89,16 +102,23 @@ class CSE(Method[Fuses]):
         return model
 
     def make_anchors(self, splits: Splits, run: Run) -> mvi.Anchors:
-        """MVI on the forget pairs, anchors from it, and how good they are (``run.facts``, ``run.keep``)."""
-        forget = splits.forget
-        with run.timed("mvi"):
-            if self.anchors == "random":
-                pool = splits.retain or forget
-                made = mvi.random_anchors(len(forget), pool, self.pictures_per_sample, self.texts_per_sample, run.seed)
-            else:
-                trained, parts = self.train_mvi(splits, run)
-                made = mvi.generate(trained, parts, run, self.anchors, self.pictures_per_sample, self.texts_per_sample)
-        run.facts.update(quality.measure(made, forget))
+        """Anchors of the forget pairs, and how good they are (``run.facts``, ``run.keep``).
+
+        A grid of runs remembers them (``run.remember``); a run of its own keeps nothing: after a deletion no picture
+        that was made from a forgotten person may lie around.
+        """
+        if self.anchors == "random":
+            with run.timed("mvi"):
+                made = mvi.random_anchors(
+                    len(splits.forget), splits.retain or splits.forget, self.pictures_per_sample,
+                    self.texts_per_sample, run.seed,
+                )  # fmt: skip
+            facts = quality.measure(made, splits.forget)
+        elif run.remember is None:
+            made, facts = self._made(splits, run)
+        else:
+            made, facts = self._remembered(splits, run, run.remember)
+        run.facts.update(facts)
         run.keep["anchors"] = made
         return made
 
@@ -109,6 +129,42 @@ class CSE(Method[Fuses]):
         painter, writer = run.lend(self.painter), run.lend(self.writer)
         run.keep["mvi"] = mvi.train(painter, writer, splits.forget, run, mvi.PRESETS[self.mvi_preset])
         return run.keep["mvi"]
+
+    def _made(self, splits: Splits, run: Run) -> tuple[mvi.Anchors, Mapping[str, float]]:
+        """MVI on the forget pairs, anchors from it, and their quality."""
+        with run.timed("mvi"):
+            trained, parts = self.train_mvi(splits, run)
+            made = mvi.generate(trained, parts, run, self.anchors, self.pictures_per_sample, self.texts_per_sample)
+        return made, quality.measure(made, splits.forget)
+
+    def _remembered(self, splits: Splits, run: Run, remember: Remember) -> tuple[mvi.Anchors, Mapping[str, float]]:
+        """The same out of the grid's folder, made and put there if nobody did. It costs what it once took."""
+        fresh: list[float] = []
+
+        def build(folder: Path) -> None:
+            made, facts = self._made(splits, run)
+            fresh.append(run.seconds.pop("mvi"))
+            keeping.write(keeping.Kept(made, facts, fresh[0]), folder)
+
+        start = time.perf_counter()
+        kept = keeping.read(remember(self._anchors_key(splits, run), build))
+        run.spared += kept.seconds - (time.perf_counter() - start)  # neither waiting nor reading is the method's
+        run.seconds["mvi"] = run.seconds.get("mvi", 0.0) + kept.seconds
+        run.facts["anchors_remembered"] = not fresh
+        return kept.anchors, kept.facts
+
+    def _anchors_key(self, splits: Splits, run: Run) -> dict[str, Any]:
+        """All that changes the anchors, but for the generators' weights. The forget pairs are told by their content."""
+        return {
+            "what": "anchors",
+            "forget": digest([[e.id, e.image.key, e.described, e.group, e.kind] for e in splits.forget]),
+            "painter": self.painter,
+            "writer": self.writer,
+            "mvi": asdict(mvi.PRESETS[self.mvi_preset]),
+            "mode": self.anchors,
+            "counts": [self.pictures_per_sample, self.texts_per_sample],
+            "seed": run.seed,
+        }
 
 
 class Editor:
@@ -122,9 +178,7 @@ class Editor:
         ]
         self.texts = anchors.texts
         self.rng = random.Random(f"cse:{seed}")
-        self.reference = model.clone() if options.alpha_encoder == "reference" else None
-        if self.reference is not None:
-            self.reference.module.eval().requires_grad_(False)
+        self.frozen = reference(model) if options.alpha_encoder == "reference" else None
         self.floor, self.ceiling, self.match_floor = self._bounds(splits)
         self.centre = self._token_mean(splits) if options.alpha_centre else 0.0
         self.alphas: list[Tensor] = []
@@ -185,7 +239,7 @@ class Editor:
         others = []
         if o.alpha_over == "all" and len(self.texts[0]) > 1:
             others = [
-                model.collate([replace(e, text=self.texts[i][j]) for e, i in zip(forget, rows, strict=True)])
+                model.collate([retold(e, self.texts[i][j]) for e, i in zip(forget, rows, strict=True)])
                 for j in range(len(self.texts[0]))
             ]
         alpha, back = self._alpha(x, a2, text, text_r, others)
@@ -218,8 +272,8 @@ class Editor:
             value = o.alpha_fixed
             return torch.full(text.mask.shape, value), torch.full(text_r.mask.shape, value)
         with torch.no_grad():
-            encoder = self.reference or self.model
-            if self.reference is not None:
+            encoder = self.frozen or self.model
+            if self.frozen is not None:
                 text, text_r = encoder.encode_texts(x), encoder.encode_texts(a2)
             cosine = self._cosines(text, text_r)
             alpha, back = cosine.amax(2), cosine.amax(1).clamp(0, 1)

@@ -41,6 +41,7 @@ from expunge.train.reference import reference
 class MultiDelete(Method[Fuses]):
     epochs: int = 10  # passes over the forget pairs
     least_steps: int = 30  # more epochs where the forget set is so small that it would be seen in fewer steps
+    most_steps: int = 400  # fewer where it is so large that it would be seen in more; 0: never
     lr: float = 1e-4  # AdamW's peak
     batch: int = 16  # forget pairs per step, and as many retained ones
     near: float = 0.5  # share of the retained pairs from the forgotten pairs' own source
@@ -52,7 +53,13 @@ class MultiDelete(Method[Fuses]):
     def unlearn(self, model: Fuses, splits: Splits, run: Run) -> Fuses:
         eraser = Eraser(self, model, run.seed)
         schedule = Schedule(
-            self.epochs, self.lr, self.batch, retain_ratio=1.0, near=self.near, least_steps=self.least_steps
+            self.epochs,
+            self.lr,
+            self.batch,
+            retain_ratio=1.0,
+            near=self.near,
+            least_steps=self.least_steps,
+            most_steps=self.most_steps,
         )
         fit(model, eraser.terms, splits, run, schedule, what="decoupling (MultiDelete)")
         return model
