@@ -37,8 +37,8 @@ class Setting:
     """What methods share: one model, one data set, one list of who is forgotten, one seed, one task.
 
     ``weights`` and ``fingerprint`` are hashes of the model's files and of the data, so that a changed file at the same
-    place is another setting. ``paths`` holds where things lie on this machine and what only refuses; it has no part in
-    the identity.
+    place is another setting; ``recipe`` is how original and retrained models are made. ``paths`` holds where things lie
+    on this machine and what only refuses; it has no part in the identity.
     """
 
     model: str
@@ -50,6 +50,7 @@ class Setting:
     task: str
     data_options: Mapping[str, Any] = field(default_factory=dict)
     pretrained: str | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     paths: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def content(self) -> dict[str, Any]:

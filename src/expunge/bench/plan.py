@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from expunge.core.options import options, values
 from expunge.core.types import Corpus, Task
 from expunge.report.printed import ROWS
 from expunge.scenario import draw, load_corpus
+from expunge.train.originals import RECIPES
 from expunge.zoo import shelf
 
 CONTROL, REFERENCE = "nothing", "retrain"
@@ -140,6 +141,7 @@ def _block(
             Path(model).name, weights(str(start)), Path(scenario.data).name, corpus.fingerprint,
             tuple(sorted(scenario.who)) or draw(corpus, size, scenario.unit, seed, scenario.source), seed, task,
             scenario.data_options, weights(str(shelf.beginning(pretrained, cast(Task, task)))) if pretrained else None,
+            asdict(RECIPES[cast(Task, task)]),
             {
                 "model": at, "data": data, "images": images, "pretrained": pretrained,
                 "allow_leakage": scenario.allow_leakage,

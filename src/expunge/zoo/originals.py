@@ -19,7 +19,7 @@ from expunge.core.run import Run
 from expunge.core.spec import canonical, digest
 from expunge.core.types import Corpus
 from expunge.train.fit import fast_precision
-from expunge.train.originals import DEFAULT, Recipe, train_original
+from expunge.train.originals import RECIPES, Recipe, train_original
 from expunge.zoo import shelf
 
 SHIPPED = shelf.WEIGHTS / "originals"
@@ -48,17 +48,19 @@ def original(
     run: Run,
     *,
     without: Collection[str] = (),
-    recipe: Recipe = DEFAULT,
+    recipe: Recipe | None = None,
     fresh: bool = False,
 ) -> Any:
     """The model trained from ``start`` on ``corpus.train``, but for the examples whose ids are in ``without``.
 
-    The task is the corpus's; where it is not retrieval, ``start`` gets a new head or decoder first.
+    The task is the corpus's, and so is the recipe where none is given; where it is not retrieval, ``start`` gets a new
+    head or decoder first.
 
     A shipped model serves when its key fits; otherwise the cache does, and it is trained when it is in neither.
     ``fresh`` passes the shipped ones by. Which it was is added to ``run.facts`` as ``shipped_models``.
     ``run.seconds["training"]`` is what its training took, now or when it was kept; a shipped one does not say.
     """
+    recipe = recipe or RECIPES[corpus.task]
     wanted = key(start, corpus, without, run.seed, recipe)
     if not fresh and (place := shipped(wanted)):
         run.facts["shipped_models"] = run.facts.get("shipped_models", 0) + 1

@@ -14,16 +14,18 @@ from dataclasses import dataclass
 
 from expunge.core.run import Run
 from expunge.core.types import Backbone, Method, Splits
-from expunge.train.originals import Recipe, train_original
+from expunge.train.originals import RECIPES, Recipe, train_original
 
 
 @dataclass(frozen=True)
 class Retrain(Method[Backbone]):
-    epochs: int = Recipe.epochs
-    lr: float = Recipe.lr
-    batch: int = Recipe.batch
+    epochs: int = 0  # 0: as the original of this task
+    lr: float = 0.0  # 0: as the original of this task
+    batch: int = 0  # 0: as the original of this task
 
     def unlearn(self, model: Backbone, splits: Splits, run: Run) -> Backbone:
         assert run.lend is not None, "retraining needs run.lend to give the pretrained model"
         start = run.lend("pretrained")
-        return train_original(start, splits.retain, run, Recipe(self.epochs, self.lr, self.batch), what="retraining")
+        told = RECIPES[getattr(start, "task", "retrieval")]
+        recipe = Recipe(self.epochs or told.epochs, self.lr or told.lr, self.batch or told.batch)
+        return train_original(start, splits.retain, run, recipe, what="retraining")
