@@ -20,7 +20,8 @@ Departs: (1) the text of §4.1 calls phi_U' frozen, §4.2 the reverse; only lear
     printed it drives U' to the prior before anything is reconstructed. One latent token and beta 1 in ``default``: with
     more room or a weaker prior the two modalities' U' lie apart, and a swapped one is nothing its decoder's head knows
     (docs/log.md). (6) The paper's Table 7 adds two losses: see ``generators.auxiliary``; presets ``adversarial``,
-    ``perceptual`` and ``both`` switch them on. Their weights are ours and were not searched: the paper gives none.
+    ``perceptual`` and ``both`` switch them on. The paper gives no weights; ours make either, at the start and on sd-tiny, about half
+    as large as the picture's term, and were not searched.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ PRESETS: dict[Preset, Settings] = {
     "default": Settings(),
     "paper": Settings(lr=2e-6, epochs=10, least_steps=0, most_steps=0, batch=2, latents=4, kl_per_dimension=False),
     "adversarial": Settings(w_adversarial=0.1),
-    "perceptual": Settings(w_perceptual=1.0),
-    "both": Settings(w_adversarial=0.1, w_perceptual=1.0),
+    "perceptual": Settings(w_perceptual=5.0),
+    "both": Settings(w_adversarial=0.1, w_perceptual=5.0),
 }
 
 
