@@ -20,8 +20,8 @@ Departs: (1) the text of §4.1 calls phi_U' frozen, §4.2 the reverse; only lear
     printed it drives U' to the prior before anything is reconstructed. One latent token and beta 1 in ``default``: with
     more room or a weaker prior the two modalities' U' lie apart, and a swapped one is nothing its decoder's head knows
     (docs/log.md). (6) The paper's Table 7 adds two losses: see ``generators.auxiliary``; presets ``adversarial``,
-    ``perceptual`` and ``both`` switch them on. The paper gives no weights; ours make either, at the start and on sd-tiny, about half
-    as large as the picture's term, and were not searched.
+    ``perceptual`` and ``both`` switch them on. The paper gives no weights; ours make either about half as large as the
+    picture's term at the start (on sd-tiny), and were not searched.
 """
 
 from __future__ import annotations
