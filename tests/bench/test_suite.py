@@ -12,6 +12,7 @@ from expunge.bench import suite as suites
 from expunge.bench.cells import Cell, Setting
 from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError, UnknownName
+from expunge.core.spec import digest
 from expunge.scenario import draw
 from expunge.testing import small_corpus
 from expunge.zoo import shelf
@@ -42,7 +43,7 @@ SHIPPED = [entry.name for entry in plugins.entries("suites")]
 def test_the_papers_tables_have_suites():
     assert {
         "forgetting", "quick", "privacy", "copyright", "generation_ablation", "loss_ablation", "table6", "table8",
-        "samples", "search",
+        "samples", "search", "analyses", "table7", "figures9_10",
     } <= set(SHIPPED)  # fmt: skip
     assert all(entry.line for entry in plugins.entries("suites"))
 
@@ -81,6 +82,38 @@ def test_what_is_wrong_is_said_with_file_key_and_nearest_name(place):
     assert "no TOML" in refused(place, "title = ")
     with pytest.raises(UnknownName, match="forgetting"):
         suites.read("forgeting")
+
+
+def test_an_analysis_is_asked_by_name(place):
+    told = refused(place, suite_text('["nothing"]', top='analyses = ["word"]'))
+    assert "analyses" in told and "'words'" in told
+    assert "anchors" in refused(place, suite_text('["nothing"]', top='columns = ["self_bleu"]'))
+
+
+def test_only_the_cells_that_are_looked_at_have_another_hash(place):
+    methods = '["./quick.py", {name = "cse", options = {epochs = 1}}]'
+
+    def cells(top):
+        return {c.label: c for c in plans.expand(read(place, suite_text(methods, top=top, against="retrain"))).cells()}
+
+    plain, made, looked = cells(""), cells('analyses = ["anchors", "factors"]'), cells('analyses = ["map", "words"]')
+    for label, cell in plain.items():
+        assert cell.analyses == () and "analyses" not in cell.content()
+        # What is made of anchors is asked of methods that make some; what is looked at, of everybody.
+        assert (made[label].hash == cell.hash) == (not label.startswith("cse"))
+        assert looked[label].hash != cell.hash and set(looked[label].analyses) == {"map", "words"}
+    again = cells('analyses = ["words", "map"]')
+    assert [c.hash for c in again.values()] == [c.hash for c in looked.values()]
+
+
+def test_the_identity_of_a_cell_without_analyses_knows_nothing_of_them():
+    """Spelled out: a folder of cells that took days must not be lost to a new field."""
+    setting = Setting("m", "w", "d", "f", ("p1", "p2"), 3, "retrieval")
+    plain = {"kind": "method", **setting.content(), "method": "cse", "options": {"lr": 0.1}, "method_source": None}
+    cell = Cell("method", setting, "cse", {"lr": 0.1})
+    assert cell.content() == plain and cell.hash == digest(plain)[:32]
+    assert Cell("before", setting).content() == {"kind": "before", **setting.content()}
+    assert Cell("before", setting, analyses=("map",)).hash != Cell("before", setting).hash
 
 
 def test_everything_wrong_is_said_at_once(place):

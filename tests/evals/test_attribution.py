@@ -9,13 +9,13 @@ import torch
 from tests.toy import Toy, people, scenes
 
 from expunge.evals.attribution import (
-    feature_map,
     features,
     gradcam_maps,
     matching_matrix,
+    pair_cosines,
     word_matches,
-    word_shift,
 )
+from expunge.evals.joining import feature_map, shift_over_seeds, word_shift
 from expunge.evals.panels import person_panels
 from expunge.tasks.gallery import Gallery
 from expunge.tasks.retrieval import predict
@@ -48,6 +48,16 @@ def test_words_that_lost_their_match():
     assert word_matches(Toy(), []) == []
 
 
+def test_words_over_seeds_are_means_of_the_seeds_that_have_them():
+    def row(word, before, after, pictures=1):
+        return {"word": word, "pictures": pictures, "before": before, "after": after, "shift": after - before}
+
+    joined = shift_over_seeds([[row("hat", 80.0, 70.0, 3), row("mira", 90.0, 2.0)], [row("hat", 60.0, 60.0)]])
+    assert [r["word"] for r in joined] == ["mira", "hat"]
+    assert joined[1] == {"word": "hat", "pictures": 4, "seeds": 2, "before": 70.0, "after": 65.0, "shift": -5.0}
+    assert joined[0]["seeds"] == 1 and shift_over_seeds([]) == []
+
+
 def test_matching_matrix_is_the_models_own_answer():
     model = Toy()
     found = matching_matrix(model, FORGET, at_most=3)
@@ -74,6 +84,22 @@ def test_feature_map_places_both_stages_together():
     assert points == feature_map(stages)
     json.dumps(points, allow_nan=False)
     assert feature_map({"before": []}) == []
+
+
+def test_cosines_of_true_pairs_and_of_strangers():
+    model = Toy()
+    found = pair_cosines(model, FORGET, RETAIN)
+    assert [len(found[k]) for k in ("forget", "retain", "strangers")] == [len(FORGET), len(RETAIN), len(FORGET)]
+    order = sorted(FORGET, key=lambda e: e.id)
+    with torch.no_grad():
+        batch = model.collate(order)
+        model.module.eval()
+        cosine = model.encode_images(batch).feature @ model.encode_texts(batch).feature.T
+    assert found["forget"][3] == (order[3].group, pytest.approx(float(cosine[3, 3]), abs=1e-6))
+    other = next(j for j in [*range(3, len(order)), 0, 1, 2] if order[j].group != order[3].group)
+    assert found["strangers"][3][1] == pytest.approx(float(cosine[3, other]), abs=1e-6)
+    assert len(pair_cosines(model, FORGET, (), at_most=3)["forget"]) == 3
+    assert set(pair_cosines(model, FORGET[:1], ())) == {"forget"}
 
 
 def test_panels_show_what_the_model_finds():

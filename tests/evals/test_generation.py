@@ -177,6 +177,8 @@ def test_a_fresh_probe_finds_what_is_there_and_nothing_in_noise():
     told = modality_probe("x", pictures + 3, texts, groups)
     assert told["modality_x"].value > 95 and told["modality_x"].n == 240
     assert 35 < told["modality_x_control"].value < 65
+    sides = told["modality_x_pictures"], told["modality_x_texts"]
+    assert sum(s.value for s in sides) / 2 == pytest.approx(told["modality_x"].value) and sides[0].n == 120
     same = rng.normal(size=(2, 120, 24))
     assert 35 < modality_probe("x", *same, groups)["modality_x"].value < 65
     assert told == modality_probe("x", pictures + 3, texts, groups)

@@ -83,6 +83,26 @@ def test_the_papers_preset_is_the_papers():
     assert (paper.lr, paper.epochs, paper.batch, paper.kl_per_dimension) == (2e-6, 10, 2, False)
 
 
+def test_without_further_losses_training_is_the_elbo_alone_bit_for_bit(generators, forget):
+    """The loop of the paper's equation, written out again: no term, no draw and no module of Table 7 in it."""
+    settings = mvi.preset("default", epochs=2, least_steps=0, batch=4)
+    assert settings.w_adversarial == settings.w_perceptual == 0
+    trained, _ = mvi.train(*generators, forget, Run(seed=5), settings)
+    torch.manual_seed(5)
+    parts = mvi.take_apart(*generators, forget)
+    plain = mvi.Mvi(*generators, parts, settings)
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=settings.lr, weight_decay=0.01)
+    for _ in range(2):
+        for rows in torch.randperm(len(parts)).split(4):
+            terms = plain(parts, rows)
+            assert set(terms) == {"modality", "picture", "text", "kl"}
+            optimizer.zero_grad()
+            sum(terms.values()).backward()
+            torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+            optimizer.step()
+    assert all(torch.equal(v, trained.state_dict()[k]) for k, v in plain.state_dict().items())
+
+
 def test_quality_sees_copies_leaks_and_differences(forget):
     same = mvi.Anchors([[e.image.open(64)] for e in forget], [[e.text] for e in forget])
     found = quality.measure(same, forget)

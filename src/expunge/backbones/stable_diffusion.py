@@ -196,15 +196,56 @@ class StableDiffusion:
 
         The target is the noise or the velocity, as the scheduler's configuration says.
         """
+        return self.denoise(latents, condition, noise=noise, timesteps=timesteps)[0]
+
+    def denoise(
+        self, latents: Tensor, condition: Tensor, *, noise: Tensor | None = None, timesteps: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """``denoising_loss`` [B], and the clean latents [B, c, h, w] that the same prediction amounts to.
+
+        Where the model predicts the noise, what it amounts to is coarse at high noise levels: an error of the
+        prediction is divided by the little signal that is left.
+        """
         if noise is None:
             noise = torch.randn_like(latents)
         if timesteps is None:
-            levels = self.scheduler.config.num_train_timesteps
-            timesteps = torch.randint(0, levels, (len(latents),), device=latents.device)
+            timesteps = self._levels(latents)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         predicted = self.unet(noisy, timesteps, encoder_hidden_states=condition).sample
         target = self._target(latents, noise, timesteps)
-        return (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
+        loss = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
+        kept = self.scheduler.alphas_cumprod.to(latents)[timesteps].sqrt()[:, None, None, None]
+        lost = (1 - kept.square()).sqrt()
+        if self.scheduler.config.prediction_type == "epsilon":
+            return loss, (noisy - lost * predicted) / kept
+        return loss, kept * noisy - lost * predicted
+
+    def perceptual_distance(self, estimate: Tensor, latents: Tensor, condition: Tensor) -> Tensor:
+        """How unlike two pictures' latents look to the U-Net itself, [B]: 0 where they are equal.
+
+        Both get the same noise at the same level, drawn anew; the distance is the mean square between the features
+        after the U-Net's middle block, as a share of those of ``latents``. Gradients reach ``estimate`` only.
+        """
+        noise, timesteps = torch.randn_like(latents), self._levels(latents)
+        with torch.no_grad():
+            wanted = self._middle(self.scheduler.add_noise(latents, noise, timesteps), timesteps, condition)
+        seen = self._middle(self.scheduler.add_noise(estimate, noise, timesteps), timesteps, condition.detach())
+        size = wanted.square().mean(dim=(1, 2, 3)).clamp(min=1e-12)
+        return (seen - wanted).square().mean(dim=(1, 2, 3)) / size
+
+    def _levels(self, latents: Tensor) -> Tensor:
+        levels = self.scheduler.config.num_train_timesteps
+        return torch.randint(0, levels, (len(latents),), device=latents.device)
+
+    def _middle(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
+        """What leaves the U-Net's middle block, [B, c, h, w]."""
+        seen: list[Tensor] = []
+        handle = self.unet.mid_block.register_forward_hook(lambda module, given, made: seen.append(made))
+        try:
+            self.unet(noisy, timesteps, encoder_hidden_states=condition)
+        finally:
+            handle.remove()
+        return seen[0].float()
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         kind = self.scheduler.config.prediction_type

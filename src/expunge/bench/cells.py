@@ -72,6 +72,7 @@ class Cell:
     models: Mapping[str, str] = field(default_factory=dict)
     label: str = field(default="", compare=False)
     path: str = field(default="", compare=False)
+    analyses: tuple[str, ...] = ()
 
     def content(self) -> dict[str, Any]:
         """All that the answer depends on, as plain data."""
@@ -79,6 +80,8 @@ class Cell:
         if self.kind == "method":
             asked |= {"method": self.method, "options": plain(self.options), "method_source": self.source}
             asked |= {"models": plain(self.models)} if self.models else {}
+        if self.analyses:  # only then, so that a cell without is the cell of every suite
+            asked["analyses"] = sorted(self.analyses)
         return asked
 
     @cached_property

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from expunge.bench import findings
 from expunge.bench.cells import Shelf, scores_of
 from expunge.bench.choosing import chosen
 from expunge.core.errors import ExpungeError
@@ -105,6 +106,7 @@ def _block(told: Mapping[str, Any], block: Mapping[str, Any], found: Mapping[str
         printed_size=block["paper_size"], rows=tuple(rows), seeds=tuple(block["before"]),
         tests=tuple(_tests(told["baseline"], [r["label"] for r in block["rows"] if r["method"] == "retrain"], numbers)),
         stages={name: _means(results) for name, results in (("before", before), ("retrained", oracle))},
+        findings=findings.gather(block, found),
     )  # fmt: skip
 
 
@@ -122,6 +124,7 @@ def _numbers(result: Any, oracle: Any, before: Any) -> dict[str, float]:
         if f"delta_{name}" in summary:
             numbers[f"gap:{column}"] = summary[f"delta_{name}"]
     numbers |= {name: summary[name] for name in SUMMARY if name in summary}
+    numbers |= {name: score.value for name, score in findings.analysed(result).items()}
     if "seconds" in result["cost"]:
         numbers["seconds"] = result["cost"]["seconds"]
     if "peak_memory_mb" in result["cost"]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from expunge.bench.cells import Cell, Setting
-from expunge.bench.suite import ALL, Method, Scenario, Suite, place
+from expunge.bench.suite import ALL, LOOKS, MADE, Method, Scenario, Suite, place
 from expunge.core import plugins
 from expunge.core.options import options, values
 from expunge.core.types import Corpus, Task
@@ -152,8 +152,11 @@ def _block(
     where = f"{scenario.shown} {size}" + (f", {task}" if len(_tasks(scenario)) > 1 else "")
     where += f", {Path(model).name}" if suite.models == ALL or len(suite.models) > 1 or scenario.models else ""
 
+    looks = tuple(name for name in LOOKS if name in suite.analyses)
+    made = tuple(name for name in MADE if name in suite.analyses)
+
     def shared(kind: Any) -> dict[int, Cell]:
-        return {s: Cell(kind, at, label=f"{kind} · {where} · seed {s}") for s, at in settings.items()}
+        return {s: Cell(kind, at, label=f"{kind} · {where} · seed {s}", analyses=looks) for s, at in settings.items()}
 
     before = shared("before")
     retrained = shared("retrained") if suite.against == REFERENCE else {}
@@ -172,6 +175,7 @@ def _block(
                 s: Cell(
                     "method", at, Path(method.name).stem, values(asked), plugins.source_hash(path), lent,
                     f"{method.shown} · {where} · seed {s}", path,
+                    looks + made if hasattr(chosen, "make_anchors") else looks,
                 )
                 for s, at in settings.items()
             }  # fmt: skip

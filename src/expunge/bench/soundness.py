@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from expunge.bench.suite import ALL, COLUMNS, Method, Suite, place
+from expunge.bench.suite import ALL, COLUMNS, LOOKS, MADE, MADE_COLUMNS, Method, Suite, place
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError, Problem, UnknownName
 from expunge.core.options import options, values
@@ -31,6 +31,11 @@ def problems(suite: Suite, path: Path) -> Iterable[Problem]:
     for column in suite.columns:
         if column not in COLUMNS:
             yield wrong("columns", f"no column called {column!r}", f"There is: {', '.join(COLUMNS)}.")
+    for asked in suite.analyses:
+        if asked not in LOOKS + MADE:
+            yield wrong("analyses", *_split(UnknownName("analysis", asked, LOOKS + MADE)))
+    for column in sorted(set(suite.columns) & set(MADE_COLUMNS)) if "anchors" not in suite.analyses else ():
+        yield wrong("columns", f"{column!r} is measured on anchors", 'Write analyses = ["anchors"].')
     shown = [s.shown for s in suite.scenarios]
     for label in sorted({one for one in shown if shown.count(one) > 1}):
         yield wrong("scenarios", f"two are called {label!r}", "Give each its own label.")

@@ -5,6 +5,7 @@
     models = ["albef-tiny"]        # or "*": every model of the zoo that can be asked
     methods = ["nothing", "cse"]   # or "*", or tables [[methods]] with name, label, options, grid
     paper = "table1"               # the printed table to lay beside ours
+    analyses = ["words", "map"]    # what is looked at beside the scores, and drawn: see ``bench.analyses``
     budget = 8                     # as many settings must every method with a grid have
 
     [[scenarios]]
@@ -38,8 +39,14 @@ from expunge.core.errors import DataError, ExpungeError, Problem
 from expunge.core.types import Unit
 
 STRICT = ConfigDict(extra="forbid")
-COLUMNS = ("mi", "forget", "test", "avg_g", "m_eff", "m_rel", "m_loc", "seconds")
+MADE_COLUMNS = ("inception_score", "self_bleu", "private_leak", "attribute_agreement")
+"""Columns that the analysis ``anchors`` measures."""
+COLUMNS = ("mi", "forget", "test", "avg_g", "m_eff", "m_rel", "m_loc", *MADE_COLUMNS, "seconds")
 """What a table may show; ``forget`` and ``test`` are recall or accuracy, whichever the task measures."""
+LOOKS = ("words", "matching", "attention", "map")
+"""Analyses of any model: the shared cells before and retrained are looked at, too."""
+MADE = ("anchors", "factors")
+"""Analyses of what a method made its anchors from."""
 ALL = "*"
 
 
@@ -118,6 +125,7 @@ class Suite:
     baseline: str = ""
     budget: int | None = None
     columns: tuple[str, ...] = ("mi", "forget", "test", "avg_g", "seconds")
+    analyses: tuple[str, ...] = ()
     paper: str = ""
     name: str = ""
     text: str = ""

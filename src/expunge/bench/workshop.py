@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from expunge.bench import analyses
 from expunge.bench.cells import Cell, Setting
 from expunge.core import plugins
 from expunge.core.cache import cached
@@ -43,6 +44,11 @@ class Bench:
     @cached_property
     def original(self) -> Any:
         return self.scenario.original()
+
+    @cached_property
+    def classifier(self) -> Any:
+        """What pictures show, for the Inception Score of all its cells."""
+        return analyses.classifier(self.scenario)
 
 
 class Memory:
@@ -94,6 +100,7 @@ class Workshop:
         scenario.progress = progress
         run = scenario.run(None)
         cost: dict[str, float] = {}
+        method = None
         if cell.kind == "before":
             model = bench.original
         elif cell.kind == "retrained":
@@ -109,12 +116,15 @@ class Workshop:
             if memory:
                 cost["peak_memory_mb"] = max(cost["peak_memory_mb"], memory.peak_memory_mb)
         scores = bench.assessment.add("after", model, run)
+        subject = analyses.Subject(scenario, model, method, run, lambda: bench.classifier)
+        looked = analyses.analyse(cell.analyses, subject)
         return {
             "scores": {name: vars(score) for name, score in scores.items()},
             "cost": cost,
             "facts": dict(run.facts),
-            "notes": [*scenario.notes, *bench.assessment.notes],
+            "notes": [*scenario.notes, *bench.assessment.notes, *(n for one in looked.values() for n in one["notes"])],
             "examples": {"forget": len(scenario.splits.forget), "retain": len(scenario.splits.retain)},
             "wall_seconds": time.monotonic() - start,
             "environment": self.environment | {"seed": cell.setting.seed},
+            **({"analyses": looked} if looked else {}),
         }

@@ -9,7 +9,7 @@ from typing import Any
 from expunge.core.record import Scores
 from expunge.core.run import Run
 from expunge.core.types import Answers, Example, Matches, Splits, Task
-from expunge.evals import attribution
+from expunge.evals import attribution, joining
 from expunge.evals.answers import AnswerEvidence, Exam, examine, set_exam
 from expunge.evals.forgetting import Evidence, Questions, ask, measure
 from expunge.evals.panels import answer_panels, person_panels
@@ -76,14 +76,14 @@ class Assessment:
             given = {name: one.choices for name, one in self.evidence.items() if isinstance(one, AnswerEvidence)}
             result: dict[str, Any] = {"people": [], "answers": answer_panels(given, self.splits.forget, at_most)}
             if before and after:
-                result["map"] = attribution.feature_map({"before": before["features"], "after": after["features"]})
+                result["map"] = joining.feature_map({"before": before["features"], "after": after["features"]})
             return result
         stages = {name: one.predictions for name, one in self.evidence.items() if isinstance(one, Evidence)}
         gallery = self.questions.galleries["r_forget"]
         result = {"people": person_panels(stages, gallery, at_most=at_most)}
         if before and after:
-            result["words"] = attribution.word_shift(before["words"], after["words"])
-            result["map"] = attribution.feature_map({"before": before["features"], "after": after["features"]})
+            result["words"] = joining.word_shift(before["words"], after["words"])
+            result["map"] = joining.feature_map({"before": before["features"], "after": after["features"]})
             result["matching"] = {"before": before["matching"], "after": after["matching"]}
             result["gradcam"] = {"before": before["gradcam"], "after": after["gradcam"]}
         return result

@@ -1,17 +1,16 @@
 """Looking inside: words that lost their match, who matches whom, where the model looks, where features lie.
 
 Each function looks at one model and returns plain lists and numbers, so that before and after need not be in
-memory together; ``word_shift`` and ``feature_map`` then join the two.
+memory together; ``evals.joining`` then joins the two.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,28 +52,6 @@ def word_matches(model: Matches, examples: Iterable[Example], run: Run | None = 
     encodings = encode(model, asked, run)
     chance = fuse_pairs(model, encodings, encodings.pairs(asked), run).probability
     return [{"picture": p, "word": w, "match": 100 * c} for (p, w), c in zip(order, chance.tolist(), strict=True)]
-
-
-def word_shift(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], *, least: int = 2
-) -> list[dict[str, Any]]:
-    """Mean change of match per word, most lost first: {word, pictures, before, after, shift} in per cent.
-
-    Words of fewer than ``least`` pictures are dropped: one picture says little about a word. Raises ValueError
-    when the two were not asked the same.
-    """
-    keys = [[(row["picture"], row["word"]) for row in rows] for rows in (before, after)]
-    if keys[0] != keys[1]:
-        raise ValueError("before and after were not asked about the same pictures and words")
-    pairs: dict[str, list[tuple[float, float]]] = {}
-    for one, two in zip(before, after, strict=True):
-        pairs.setdefault(one["word"], []).append((one["match"], two["match"]))
-    rows = []
-    for word, found in pairs.items():
-        if len(found) >= least:
-            was, now = (float(x) for x in np.mean(found, axis=0))
-            rows.append({"word": word, "pictures": len(found), "before": was, "after": now, "shift": now - was})
-    return sorted(rows, key=lambda row: (row["shift"], row["word"]))
 
 
 # ----------------------------------------------------------------------------------- matching (Fig. 7a)
@@ -143,9 +120,7 @@ def features(
     """
     rows: list[dict[str, Any]] = []
     for name, examples in (("forget", forget), ("retain", retain)):
-        rng = random.Random(f"features:{name}:{seed}")
-        order = sorted(examples, key=lambda e: e.id)
-        chosen = order if len(order) <= at_most else rng.sample(order, at_most)
+        chosen = _some(name, examples, at_most, seed)
         if not chosen:
             continue
         encodings = encode(model, chosen, run)
@@ -160,21 +135,40 @@ def features(
     return rows
 
 
-def feature_map(stages: Mapping[str, Sequence[Mapping[str, Any]]], *, seed: int = 0) -> list[dict[str, Any]]:
-    """t-SNE of the features of several stages (before, after), fitted jointly so that places can be compared.
-
-    Returns {stage, split, side, group, kind, x, y} per feature; empty with fewer than four of them. Perplexity is
-    30 or a third of their number, whichever is less. Distances between far clusters mean nothing in t-SNE.
+def pair_cosines(
+    model: Embeds,
+    forget: Sequence[Example],
+    retain: Sequence[Example],
+    run: Run | None = None,
+    *,
+    at_most: int = 300,
+    seed: int = 0,
+) -> dict[str, list[tuple[str, float]]]:
+    """How near true pairs are in the space that the map draws: (group, cosine) of every pair of D_f and of D_r, and of
+    each pair of D_f with a text of another group (``strangers``), the next one in order. At most ``at_most`` a split.
     """
-    from sklearn.manifold import TSNE
+    found: dict[str, list[tuple[str, float]]] = {}
+    for name, examples in (("forget", forget), ("retain", retain)):
+        chosen = _some(name, examples, at_most, seed)
+        if not chosen:
+            continue
+        encodings = encode(model, chosen, run)
+        rows, columns = encodings.pairs(chosen).T
+        pictures, texts = encodings.images.feature[rows], encodings.words.feature[columns]
+        groups = [group_of(e) for e in chosen]
+        found[name] = list(zip(groups, (pictures * texts).sum(-1).tolist(), strict=True))
+        if name == "forget" and len(set(groups)) > 1:
+            apart = (pictures @ texts.T).tolist()
+            found["strangers"] = [(own, apart[i][_next_of_another(groups, i)]) for i, own in enumerate(groups)]
+    return found
 
-    rows = [{"stage": stage, **row} for stage, found in stages.items() for row in found]
-    if len(rows) < 4:
-        return []
-    x = np.nan_to_num(np.array([row["feature"] for row in rows], dtype=np.float64))
-    perplexity = min(30.0, len(rows) / 3)
-    # PCA needs as many features as it keeps and some spread; random starts do not.
-    start = "pca" if np.ptp(x, axis=0).max() > 0 and x.shape[1] >= 2 else "random"
-    spread = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(x)
-    kept = [{k: v for k, v in row.items() if k != "feature"} for row in rows]
-    return [{**row, "x": float(a), "y": float(b)} for row, (a, b) in zip(kept, spread, strict=True)]
+
+def _next_of_another(groups: Sequence[str], start: int) -> int:
+    around = [*range(start + 1, len(groups)), *range(start)]
+    return next(j for j in around if groups[j] != groups[start])
+
+
+def _some(name: str, examples: Sequence[Example], at_most: int, seed: int) -> list[Example]:
+    """At most so many of them, in the order of their ids or drawn by seed."""
+    order = sorted(examples, key=lambda e: e.id)
+    return order if len(order) <= at_most else random.Random(f"features:{name}:{seed}").sample(order, at_most)

@@ -52,7 +52,8 @@ def generation_quality(
     read the score they stand beside: the same of X instead of R, and what vocabulary alone would give.
 
     Names: inception_score(_real), classifier_accuracy; self_bleu(_real); private_leak(_chance);
-    attribute_agreement(_chance); modality_<factor>(_control). All but the Inception Score are in per cent.
+    attribute_agreement(_chance); modality_<factor>(_control, _pictures, _texts). All but the
+    Inception Score are in per cent.
 
     Args:
         anchors: R of every example of ``forget``, in its order.
@@ -181,7 +182,7 @@ def self_bleu(texts: Sequence[str], groups: Sequence[str] | None = None, *, at_m
         nearest = min(near, key=lambda n: (abs(n - length), n))  # of two as near, the shorter
         made = BLEU.compute_bleu(correct, total, length, nearest, smooth_method="exp", effective_order=True)
         scores.append(min(100.0, made.score))  # exp(log(100)) is a hair above
-    return _grouped(scores, [groups[i] for i in chosen], "lower", seed)
+    return grouped_mean(scores, [groups[i] for i in chosen], "lower", seed)
 
 
 def private_leak(anchors: Anchors, forget: Sequence[Example], *, seed: int = 0) -> Scores:
@@ -193,10 +194,10 @@ def private_leak(anchors: Anchors, forget: Sequence[Example], *, seed: int = 0) 
     scores = {}
     if found:
         groups = [group_of(e) for e, _, _ in found]
-        scores["private_leak"] = _grouped([100 * own for _, own, _ in found], groups, "lower", seed)
+        scores["private_leak"] = grouped_mean([100 * own for _, own, _ in found], groups, "lower", seed)
     if compared := [(np.mean(others), group_of(e)) for e, _, others in found if others]:
         chance, groups = zip(*compared)
-        scores["private_leak_chance"] = _grouped([100 * c for c in chance], groups, "lower", seed)
+        scores["private_leak_chance"] = grouped_mean([100 * c for c in chance], groups, "lower", seed)
     return scores
 
 
@@ -231,15 +232,15 @@ def attribute_agreement(
                 chance_groups += [group_of(e)] * len(said)
     scores: Scores = {}
     if right:
-        scores["attribute_agreement"] = _grouped(right, groups, "higher", seed)
+        scores["attribute_agreement"] = grouped_mean(right, groups, "higher", seed)
     if chances:
-        scores["attribute_agreement_chance"] = _grouped(chances, chance_groups, "lower", seed)
+        scores["attribute_agreement_chance"] = grouped_mean(chances, chance_groups, "lower", seed)
     if number:
-        scores["attributes_stated"] = _grouped(number, owners, "higher", seed, bounds=(0.0, max(number)))
+        scores["attributes_stated"] = grouped_mean(number, owners, "higher", seed, bounds=(0.0, max(number)))
     return scores
 
 
-def _grouped(
+def grouped_mean(
     values: Sequence[float],
     groups: Iterable[str],
     better: Better,

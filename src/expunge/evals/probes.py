@@ -131,8 +131,9 @@ def modality_probe(
 
     Both are brought to ``width`` numbers (fewer where there are not so many) by a PCA of their own and to unit mean
     square, maps and probe fitted on four fifths of the groups and judged on the rest. Returns ``modality_<name>``
-    in per cent, and ``_control``: the same probe where the two names of a random half of the pairs are exchanged,
-    which must stay near 50. With few pairs only the control shows how much is luck.
+    in per cent, ``_pictures`` and ``_texts``: the same of the vectors of one side alone, which may lean to either and
+    have no chance level of their own, and ``_control``: the same probe where the two names of a random half of the
+    pairs are exchanged, which must stay near 50. With few pairs only the control shows how much is luck.
 
     Two spaces of different width have no common origin, and the choice of one decides: by default the PCA's axes are
     used without taking the mean away, and a probe may use that the two lie in different places. ``centred`` takes
@@ -159,7 +160,10 @@ def modality_probe(
         for suffix, y in labels.items():
             guesses[suffix][judge] = _machine().fit(x[learn], y[learn]).predict(x[judge])
     both = [*groups, *groups]
-    return {f"modality_{name}{suffix}": _share(guesses[suffix] == y, both, seed) for suffix, y in labels.items()}
+    found = {f"modality_{name}{suffix}": _share(guesses[suffix] == y, both, seed) for suffix, y in labels.items()}
+    right = guesses[""] == truth
+    sides = {"pictures": right[:count], "texts": right[count:]}
+    return found | {f"modality_{name}_{side}": _share(part, groups, seed) for side, part in sides.items()}
 
 
 def _narrow(learn: np.ndarray, x: np.ndarray, width: int, centred: bool) -> np.ndarray:

@@ -19,7 +19,9 @@ Departs: (1) the text of §4.1 calls phi_U' frozen, §4.2 the reverse; only lear
     paper gives no sizes for U'; both presets' are ours. (5) KL is a mean per dimension: summed as
     printed it drives U' to the prior before anything is reconstructed. One latent token and beta 1 in ``default``: with
     more room or a weaker prior the two modalities' U' lie apart, and a swapped one is nothing its decoder's head knows
-    (docs/log.md).
+    (docs/log.md). (6) The paper's Table 7 adds two losses: see ``generators.auxiliary``; presets ``adversarial``,
+    ``perceptual`` and ``both`` switch them on. The paper gives no weights; ours make either about half as large as the
+    picture's term at the start (on sd-tiny), and were not searched.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from torch.nn import functional as F
 
 from expunge.core.run import Run
 from expunge.core.types import Example
+from expunge.generators.auxiliary import Beside
 from expunge.train.fit import Schedule, repeatable
 
 Mode = Literal["swap", "reconstruct", "specific", "consistent", "random"]
@@ -47,7 +50,9 @@ class Painter(Protocol):
 
     def encode_pictures(self, pixels: Tensor) -> Tensor: ...
 
-    def denoising_loss(self, latents: Tensor, condition: Tensor) -> Tensor: ...
+    def denoise(self, latents: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def perceptual_distance(self, estimate: Tensor, latents: Tensor, condition: Tensor) -> Tensor: ...
 
     def draw(
         self, condition: Tensor, *, unconditional: Tensor | None, steps: int, guidance: float, seed: int
@@ -84,15 +89,21 @@ class Settings:
     w_text: float = 1.0
     beta: float = 1.0
     kl_per_dimension: bool = True
+    w_adversarial: float = 0.0  # of Table 7, like the next: see generators.auxiliary
+    w_perceptual: float = 0.0
 
     @property
     def schedule(self) -> Schedule:
         return Schedule(self.epochs, self.lr, self.batch, least_steps=self.least_steps, most_steps=self.most_steps)
 
 
-PRESETS = {
+Preset = Literal["default", "paper", "adversarial", "perceptual", "both"]
+PRESETS: dict[Preset, Settings] = {
     "default": Settings(),
     "paper": Settings(lr=2e-6, epochs=10, least_steps=0, most_steps=0, batch=2, latents=4, kl_per_dimension=False),
+    "adversarial": Settings(w_adversarial=0.1),
+    "perceptual": Settings(w_perceptual=5.0),
+    "both": Settings(w_adversarial=0.1, w_perceptual=5.0),
 }
 
 
@@ -172,8 +183,8 @@ class Mvi(nn.Module):
         """Mean and log-variance of U'_1 and of U'_2 for these rows."""
         return self.of_picture(parts.from_picture[rows]), self.of_text(parts.from_text[rows], parts.text_mask[rows])
 
-    def forward(self, parts: Parts, rows: Tensor) -> dict[str, Tensor]:
-        """The weighted terms of the negative ELBO for these rows."""
+    def forward(self, parts: Parts, rows: Tensor, beside: Beside | None = None) -> dict[str, Tensor]:
+        """The weighted terms of the negative ELBO for these rows, and those that stand beside it."""
         s = self.settings
         of_picture, of_text = self.infer(parts, rows)
         u1, u2 = _sample(*of_picture), _sample(*of_text)
@@ -183,12 +194,17 @@ class Mvi(nn.Module):
         prefix = torch.cat([self.for_writer(u2), parts.from_picture[rows]], dim=1)
         divergence = _kl(*of_picture) + _kl(*of_text)  # [B, n_u, d_u]
         kl = divergence.mean() if s.kl_per_dimension else divergence.sum((1, 2)).mean()
-        return {
+        latents = parts.latents[rows]
+        error, estimate = self.painter.denoise(latents, condition)
+        terms = {
             "modality": s.w_modality * F.cross_entropy(self.modality(pooled), kind),
-            "picture": s.w_picture * self.painter.denoising_loss(parts.latents[rows], condition).mean(),
+            "picture": s.w_picture * error.mean(),
             "text": s.w_text * self.writer.text_loss(prefix, [parts.texts[i] for i in rows.tolist()]).mean(),
             "kl": s.beta * kl,
         }
+        if beside is not None:
+            terms |= beside.terms(estimate, latents, parts.from_text[rows])
+        return terms
 
 
 def _sample(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -223,15 +239,19 @@ def train(
     parts = take_apart(painter, writer, examples)
     mvi = Mvi(painter, writer, parts, settings)
     optimizer = torch.optim.AdamW(mvi.parameters(), lr=settings.lr, weight_decay=0.01)
+    has_more = settings.w_adversarial or settings.w_perceptual
+    beside = Beside(painter, parts.latents.shape[1], settings) if has_more else None
     steps, step = settings.schedule.steps(len(parts)), 0
     with run.stage("taking the samples apart (MVI)", steps), repeatable():
         while step < steps:
             for rows in torch.randperm(len(parts)).split(settings.batch)[: steps - step]:
-                terms = mvi(parts, rows)
+                terms = mvi(parts, rows, beside)
                 optimizer.zero_grad(set_to_none=True)
                 torch.stack(list(terms.values())).sum().backward()
                 nn.utils.clip_grad_norm_(mvi.parameters(), 1.0)
                 optimizer.step()
+                if beside is not None:
+                    terms |= beside.learn()
                 run.log(what="mvi", step=step, **{k: round(v.item(), 5) for k, v in terms.items()})
                 run.progress.advance()
                 step += 1
@@ -304,6 +324,6 @@ def random_anchors(count: int, pool: Sequence[Example], pictures: int, texts: in
     )
 
 
-def preset(name: str, **changes: Any) -> Settings:
+def preset(name: Preset, **changes: Any) -> Settings:
     """A named preset, with some of its settings changed. Raises KeyError on another name."""
     return replace(PRESETS[name], **changes)

@@ -20,7 +20,8 @@ TASKS = {"retrieval": "retrieval", "multiple_choice": "multiple choice", "entail
 HIGHER = ("m_eff", "m_rel", "m_loc")
 NAMES = {
     "mi": "MI", "avg_g": "Avg.G", "m_eff": "M_eff", "m_rel": "M_rel", "m_loc": "M_loc", "seconds": "T (s)",
-    "memory": "memory (MB)",
+    "memory": "memory (MB)", "inception_score": "IS", "self_bleu": "Self-BLEU-4", "private_leak": "leak",
+    "attribute_agreement": "agreement",
 }  # fmt: skip
 PRINTED_NAMES = NAMES | {"seconds": "T (h)"}
 PRICES = {"r_forget_shared": "D_f seen", "r_forget_private": "D_f told", "r_retain": "kept", "r_test": "D_test"}
@@ -83,6 +84,7 @@ class GridBlock:
     seeds: tuple[str, ...]
     tests: tuple[Paired, ...] = ()
     stages: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    findings: Any = None  # report.findings.Findings: what its cells looked at
 
 
 @dataclass(frozen=True)
@@ -155,14 +157,19 @@ class Line:
     cells: tuple[GridCell, ...]
     reference: bool = False
     mark: str = ""
+    picture: str = ""  # a data URI, shown on the page
 
 
 @dataclass(frozen=True)
 class Panel:
+    """``stub`` stands over the labels; the cells of ``prose`` are sentences, not numbers."""
+
     section: str
     group: str
     heads: tuple[str, ...]
     lines: tuple[Line, ...]
+    stub: str = "Method"
+    prose: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,10 +182,13 @@ class Sheet:
 
 def sheets(results: Results) -> list[Sheet]:
     """Every sheet that has something to show, the main one first."""
+    from expunge.report import findings  # which is made of panels, too
+
     found = [main(results), best_settings(results), everything(results)]
     if results.paper:
         found.append(beside(results))
     found.append(paired_tests(results))
+    found += findings.sheets(results)
     return [sheet for sheet in found if sheet.panels]
 
 

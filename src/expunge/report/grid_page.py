@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -16,6 +17,7 @@ from markupsafe import Markup
 
 from expunge.report import plots
 from expunge.report.grid import GridBlock, Results, sheets
+from expunge.report.illustrations import Illustration, illustrations
 from expunge.report.measures import BY_KEY, GLOSSARY, SUMMARY, duration
 from expunge.report.printed import source
 from expunge.report.typeset import standing
@@ -29,8 +31,8 @@ _TITLES = {
 }  # fmt: skip
 
 
-def page(results: Results) -> str:
-    """The whole page."""
+def page(results: Results, looked: Sequence[Illustration] | None = None) -> str:
+    """The whole page. ``looked`` are the illustrations where they have been drawn already."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_resource("grid.html"))
     drawn = sheets(results)
@@ -43,6 +45,7 @@ def page(results: Results) -> str:
         main=next((sheet for sheet in drawn if sheet.name == "main"), None),
         others=[sheet for sheet in drawn if sheet.name != "main"],
         drawings=[one for block in results.blocks if (one := _drawings(results, block))["figures"]],
+        looked=illustrations(results) if looked is None else looked,
         most_open=MOST_OPEN,
         machines=[_machine(n, told) for n, told in results.environments],
         paper=source() if results.paper else "",

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -49,7 +48,6 @@ from expunge.report.measures import (
     STAGES,
     count,
     duration,
-    finite,
     interval,
     measures,
     memory,
@@ -59,6 +57,7 @@ from expunge.report.measures import (
     signed,
     task_of,
 )  # fmt: skip
+from expunge.report.pictures import heat
 from expunge.report.tables import compare
 from expunge.report.verdict import LEAST_ATTACK, LIMITS, judge
 
@@ -223,28 +222,10 @@ def _own_rank(matches: Sequence[Mapping[str, Any]]) -> str:
 
 def _attention(cam: Mapping[str, Any], portrait: str | None) -> dict[str, Any] | None:
     """The portrait under two heat maps, each on the scale of its own peak."""
-    maps = {stage: _heat(_table(cam.get(stage))) for stage in ("before", "after")}
+    maps = {stage: heat(_table(cam.get(stage))) for stage in ("before", "after")}
     if portrait is None or not all(maps.values()):
         return None
     return {"text": str(cam.get("text", "")), **maps}
-
-
-def _heat(values: Sequence[Sequence[float]]) -> str | None:
-    """Attention as a picture to lay over another: red where the model looks, clear where it does not."""
-    from PIL import Image
-
-    peak = max((v for row in values for v in row if finite(v)), default=0.0)
-    if peak <= 0:
-        return None
-    levels = [round(255 * min(max(v / peak, 0.0), 1.0)) if finite(v) else 0 for row in values for v in row]
-    grey = Image.new("L", (len(values[0]), len(values)))
-    grey.putdata(levels)
-    alpha = grey.resize((128, 128), Image.Resampling.BICUBIC).point([min(215, round(x * 0.95)) for x in range(256)])
-    layer = Image.new("RGBA", alpha.size, (214, 40, 57, 0))
-    layer.putalpha(alpha)
-    buffer = io.BytesIO()
-    layer.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _matching(raw: Any) -> list[tuple[str, Markup]]:

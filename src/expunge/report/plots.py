@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib.resources import files
 from typing import Any
 
 import matplotlib
@@ -20,6 +22,7 @@ from matplotlib.figure import Figure
 
 from expunge.core.record import Record
 from expunge.report.measures import BY_KEY, STAGES, finite, number, score, signed
+from expunge.report.pictures import decoded
 
 # placeholder drawn by matplotlib -> CSS variable of the page
 INK, QUIET, RULE, PAPER = "#010203", "#040506", "#070809", "#fdfcfb"
@@ -240,6 +243,31 @@ def word_shifts(words: Sequence[Mapping[str, Any]], name: str, title: str) -> st
         return _svg(figure, name, f"{title}: {spoken}.")
 
 
+def pictures(rows: Sequence[tuple[str, Sequence[str | None]]], heads: Sequence[str], name: str, title: str) -> str:
+    """Pictures (data URIs) in a grid: one row for each sample under its label, one column for each head."""
+    rows = [(label, list(found)) for label, found in rows if any(found)]
+    if not rows:
+        return ""
+    side, low, top = 0.92, 0.44, 0.24  # inches: a picture, what stands under a row, the heads
+    with matplotlib.rc_context(_STYLE):
+        wide, high = side * len(heads), (side + low) * len(rows) + top
+        figure = Figure(figsize=(wide, high))
+        for j, head in enumerate(heads):
+            figure.text((j + 0.02) * side / wide, 1 - 0.1 / high, _short(head, 17), va="center", size=8.2, color=QUIET)
+        for i, (label, found) in enumerate(rows):
+            bottom = high - top - side - i * (side + low)
+            for j, uri in enumerate(found):
+                if uri:
+                    place = ((j + 0.02) * side / wide, bottom / high, 0.96 * side / wide, 0.96 * side / high)
+                    axes = figure.add_axes(place)
+                    axes.imshow(decoded(uri).convert("RGB"), interpolation="nearest")
+                    axes.set_axis_off()
+            lines = textwrap.wrap(label, max(24, round(wide * 15)), max_lines=2, placeholder=" …")
+            figure.text(0.02 * side / wide, (bottom - 0.05) / high, "\n".join(lines), va="top", size=8)
+        spoken = "; ".join(label for label, _ in rows)
+        return _svg(figure, name, f"Pictures: {title}. Columns: {', '.join(heads)}. Rows: {spoken}.")
+
+
 def terms(rows: Sequence[Mapping[str, Any]]) -> str:
     """Each training term over the steps, one small panel per term."""
     skipped = {"step", "steps", "epoch", "seed", "total_steps"}
@@ -316,3 +344,13 @@ def _svg(figure: Figure, name: str, spoken: str) -> str:
         r"^<svg([^>]*)>", lambda m: head + re.sub(r'\s(?:width|height)="[^"]*"', "", m[1]) + ">", text, count=1
     )
     return re.sub(r"\n\s*", "\n", text)
+
+
+def alone(svg: str) -> str:
+    """A drawing of a page as a file of its own: it says what it is, and has the page's light colours and a font."""
+    css = files("expunge.report").joinpath("page.css").read_text(encoding="utf-8")
+    for variable, colour in re.findall(r"(--[a-z]+): (#[0-9a-f]{6})", css.partition("}")[0]):
+        svg = svg.replace(f"var({variable})", colour)
+    svg = svg.replace("inherit", "system-ui, 'DejaVu Sans', sans-serif")
+    head = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return svg.replace("<svg", head, 1) + "\n"

@@ -32,3 +32,8 @@ def row(table: str, size: str, group: str, method: str) -> Mapping[str, Mapping[
     """Metric -> {value, delta} as printed; empty where the paper has no such row. ``size`` is "" in most tables."""
     sizes = _whole()["tables"].get(table, {})
     return sizes.get(size, sizes.get("", {})).get(group, {}).get(method, {})
+
+
+def rows(table: str, group: str) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    """All rows of a table without sizes: name -> metric -> {value}."""
+    return _whole()["tables"][table][""][group]

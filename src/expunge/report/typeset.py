@@ -45,7 +45,8 @@ def standing(results: Results) -> str:
 
 
 def _markdown_table(panel: Panel) -> str:
-    lines = ["| | " + " | ".join(_escape(h) for h in panel.heads) + " |", "|---|" + "---:|" * len(panel.heads)]
+    side = "---|" if panel.prose else "---:|"
+    lines = ["| | " + " | ".join(_escape(h) for h in panel.heads) + " |", "|---|" + side * len(panel.heads)]
     for line in panel.lines:
         label = _escape(line.label) + (f" <sub>{line.mark}</sub>" if line.mark else "")
         cells = [f"*{label}*" if line.reference else label, *map(_markdown_cell, line.cells)]
@@ -95,6 +96,7 @@ _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$", "Δ": r"$\Delta$", "–": "--",
     "†": r"$\dagger$", "’": "'", "<": "$<$", ">": "$>$", "·": r"$\cdot$", "α": r"$\alpha$",
+    "θ": r"$\theta$",
 }  # fmt: skip
 _ARROWS = {"MI": "down", "R@D_f": "down", "A@D_f": "down", "R@D_test": "down", "A@D_test": "down"}
 
@@ -121,8 +123,11 @@ def _latex_table(results: Results, sheet: Sheet) -> str:
         rows += (["\\midrule"] if rows and heads != before else []) + _latex_bundle(bundle, again=heads == before)
         before = heads
     most = max(1 + sum(len(p.heads) for p in bundle) for bundle in _bundles(sheet.panels))
+    # Sentences are broken within columns that share the page; numbers are set as wide as they are.
+    prose = any(panel.prose for panel in sheet.panels)
+    column = f"p{{{0.86 / most:.3f}\\textwidth}}" if prose else "r"
     body = "\n".join(
-        ["\\begin{tabular}{l" + "r" * (most - 1) + "}", "\\toprule", *rows, "\\bottomrule", "\\end{tabular}"]
+        ["\\begin{tabular}{l" + column * (most - 1) + "}", "\\toprule", *rows, "\\bottomrule", "\\end{tabular}"]
     )
     fitted = f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{body}}}"
     return "\n".join(
@@ -164,7 +169,7 @@ def _latex_heads(bundle: list[Panel]) -> list[str]:
         spans.append(f"\\multicolumn{{{len(panel.heads)}}}{{c}}{{{_tex(panel.group)}}}")
         rules.append(f"\\cmidrule(lr){{{at}-{at + len(panel.heads) - 1}}}")
         at += len(panel.heads)
-    heads = " & ".join(["Method", *(_tex_head(h) for p in bundle for h in p.heads)]) + " \\\\"
+    heads = " & ".join([_tex(bundle[0].stub), *(_tex_head(h) for p in bundle for h in p.heads)]) + " \\\\"
     return ["& " + " & ".join(spans) + " \\\\", "".join(rules), heads, "\\midrule"]
 
 
@@ -192,7 +197,8 @@ def _tex_head(head: str) -> str:
         if name == plain:
             text = rf"$\mathcal{{M}}_{{{plain[2:]}}}$" if plain[1] == "_" else _tex(plain)
             return rf"{text}$\,\{arrow}$"
-    text = re.sub(r"D\\_(f|test)", r"$\\mathcal{D}_{\1}$", _tex(name))
+    text = re.sub(r"D\\_(f|r|test)", r"$\\mathcal{D}_{\1}$", _tex(name))
+    text = re.sub(r"([UK])'\\_(\d)", r"$\1'_\2$", text)
     return text + (r" ($\Delta\downarrow$)" if gap else "")
 
 

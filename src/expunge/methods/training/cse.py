@@ -80,7 +80,7 @@ class CSE(Method[Fuses]):
     anchors: mvi.Mode = "swap"  # or reconstruct, specific, consistent, random (the paper's Table 3)
     pictures_per_sample: int = 1  # N_R1
     texts_per_sample: int = 4  # N_R2: one sentence seldom names all that can be seen
-    mvi_preset: Literal["default", "paper"] = "default"  # how MVI is trained
+    mvi_preset: mvi.Preset = "default"  # how MVI is trained; adversarial, perceptual and both are the paper's Table 7
     painter: str = "sd-tiny"  # a Stable Diffusion: zoo name or folder
     writer: str = "blip2-tiny"  # a BLIP-2: zoo name or folder
 
@@ -122,13 +122,18 @@ class CSE(Method[Fuses]):
         run.keep["anchors"] = made
         return made
 
-    def _made(self, splits: Splits, run: Run) -> tuple[mvi.Anchors, Mapping[str, float]]:
-        """MVI on the forget pairs, anchors from it, and their quality."""
+    def train_mvi(self, splits: Splits, run: Run) -> tuple[mvi.Mvi, mvi.Parts]:
+        """MVI on the forget pairs, and what it saw of them, also in ``run.keep["mvi"]``. Same seed, same MVI."""
         if run.lend is None:
             raise ValueError("CSE needs generators: run.lend must give models by name")
+        painter, writer = run.lend(self.painter), run.lend(self.writer)
+        run.keep["mvi"] = mvi.train(painter, writer, splits.forget, run, mvi.PRESETS[self.mvi_preset])
+        return run.keep["mvi"]
+
+    def _made(self, splits: Splits, run: Run) -> tuple[mvi.Anchors, Mapping[str, float]]:
+        """MVI on the forget pairs, anchors from it, and their quality."""
         with run.timed("mvi"):
-            painter, writer = run.lend(self.painter), run.lend(self.writer)
-            trained, parts = mvi.train(painter, writer, splits.forget, run, mvi.PRESETS[self.mvi_preset])
+            trained, parts = self.train_mvi(splits, run)
             made = mvi.generate(trained, parts, run, self.anchors, self.pictures_per_sample, self.texts_per_sample)
         return made, quality.measure(made, splits.forget)
 
