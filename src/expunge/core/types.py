@@ -144,6 +144,22 @@ class Fused(NamedTuple):
     mask: Tensor | None = None  # [B, N] 1 where there is a text token
 
 
+KeyValue = tuple["Tensor", "Tensor"]  # each [I, H, L, d/H]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Pictures as a fused encoder's cross-attention sees them: keys and values of every layer, computed once each."""
+
+    layers: list[KeyValue]
+
+    def __getitem__(self, index: Any) -> Prepared:
+        return Prepared([(k[index], v[index]) for k, v in self.layers])
+
+    def __len__(self) -> int:
+        return len(self.layers[0][0])
+
+
 Tap = Callable[["Tensor"], "Tensor"]
 """A function applied to a hidden tensor inside ``fuse``; see ``Fuses.fuse`` for the sites."""
 

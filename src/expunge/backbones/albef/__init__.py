@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from expunge.backbones.albef import checkpoints, losses
 from expunge.backbones.albef.answering import AlbefAnswers, AlbefEntailment
 from expunge.backbones.albef.model import AlbefConfig, AlbefModel
-from expunge.backbones.albef.pairs import AlbefPairs, Prepared
+from expunge.backbones.albef.pairs import AlbefPairs
 from expunge.backbones.albef.processor import AlbefProcessor
 from expunge.core.errors import ExpungeError
-from expunge.core.types import Batch, Encoded, Example, Fused, Tap, Task
+from expunge.core.types import Batch, Encoded, Example, Fused, Prepared, Tap, Task
 from expunge.train import matching
 
-__all__ = ["Albef", "AlbefAnswers", "AlbefConfig", "AlbefEntailment", "AlbefModel", "AlbefProcessor", "Prepared"]
+__all__ = ["Albef", "AlbefAnswers", "AlbefConfig", "AlbefEntailment", "AlbefModel", "AlbefProcessor"]
 
 
 class Albef(AlbefPairs):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from expunge.backbones.albef.model import AlbefConfig, AlbefEncoders
-from expunge.backbones.albef.network import AnswerDecoder, KeyValue
-from expunge.core.types import LABELS
+from expunge.backbones.albef.network import AnswerDecoder
+from expunge.core.types import LABELS, KeyValue
 
 
 class AlbefEntailmentConfig(AlbefConfig):

@@ -21,9 +21,9 @@ from expunge.backbones.albef.answer_models import (
     AlbefEntailmentModel,
 )
 from expunge.backbones.albef.model import AlbefEncoders
-from expunge.backbones.albef.pairs import AlbefPairs, Prepared
+from expunge.backbones.albef.pairs import AlbefPairs
 from expunge.core.errors import ExpungeError
-from expunge.core.types import LABELS, Batch, Encoded, Example, Fused, Tap, Task
+from expunge.core.types import LABELS, Batch, Encoded, Example, Fused, Prepared, Tap, Task
 
 
 class AnsweringAlbef(AlbefPairs):

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Tap = Callable[[Tensor], Tensor]
-KeyValue = tuple[Tensor, Tensor]  # each [B, H, L, d/H]
+from expunge.core.types import KeyValue, Tap
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,23 +12,9 @@ from torch import Tensor, nn
 
 from expunge.backbones.albef import checkpoints
 from expunge.backbones.albef.model import AlbefConfig, AlbefEncoders
-from expunge.backbones.albef.network import KeyValue
 from expunge.backbones.albef.processor import AlbefProcessor
 from expunge.core.errors import ExpungeError
-from expunge.core.types import Batch, Encoded, Tap, Traits
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Cross-attention keys and values of every fusion layer, [I, H, L, d/H] each: computed once per picture."""
-
-    layers: list[KeyValue]
-
-    def __getitem__(self, index: Tensor) -> Prepared:
-        return Prepared([(k[index], v[index]) for k, v in self.layers])
-
-    def __len__(self) -> int:
-        return len(self.layers[0][0])
+from expunge.core.types import Batch, Encoded, Prepared, Tap, Traits
 
 
 class AlbefPairs:

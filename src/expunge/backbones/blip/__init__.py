@@ -11,14 +11,13 @@ from pathlib import Path
 from expunge.backbones.blip import checkpoints
 from expunge.backbones.blip.answers import BlipAnswers, BlipEntailment
 from expunge.backbones.blip.model import BlipForAnswers, BlipForEntailment, BlipForMatching, sizes
-from expunge.backbones.blip.network import Prepared
 from expunge.backbones.blip.processor import BlipProcessor
 from expunge.backbones.blip.retrieval import Blip
 from expunge.core.errors import ExpungeError
 
 __all__ = [
     "Blip", "BlipAnswers", "BlipEntailment", "BlipForAnswers", "BlipForEntailment", "BlipForMatching", "BlipProcessor",
-    "Prepared", "checkpoints", "load", "sizes",
+    "checkpoints", "load", "sizes",
 ]  # fmt: skip
 
 KINDS = {

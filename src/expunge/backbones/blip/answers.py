@@ -24,11 +24,10 @@ from torch.nn import functional as F
 
 from expunge.backbones.blip import network
 from expunge.backbones.blip.model import BlipForAnswers, BlipForEntailment
-from expunge.backbones.blip.network import Prepared
 from expunge.backbones.blip.retrieval import Blip
 from expunge.backbones.blip.towers import Towers
 from expunge.core.errors import ExpungeError
-from expunge.core.types import LABELS, Batch, Example, Fused, Task
+from expunge.core.types import LABELS, Batch, Example, Fused, Prepared, Task
 
 IGNORED = -100
 

@@ -10,30 +10,15 @@ Shapes: B batch, L image tokens (CLS first), N text tokens (CLS first), d width,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from expunge.core.types import Tap
+from expunge.core.types import KeyValue, Prepared, Tap
 
-KeyValue = tuple[Tensor, Tensor]  # each [B, H, L, d/H]
 Seen = Callable[[Tensor], None]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Cross-attention keys and values of every layer, [I, H, L, d/H] each: computed once per picture."""
-
-    layers: list[KeyValue]
-
-    def __getitem__(self, index: Tensor) -> Prepared:
-        return Prepared([(k[index], v[index]) for k, v in self.layers])
-
-    def __len__(self) -> int:
-        return len(self.layers[0][0])
 
 
 def keys_values(attention: Any, source: Tensor) -> KeyValue:

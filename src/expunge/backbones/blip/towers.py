@@ -13,10 +13,9 @@ from torch.nn import functional as F
 
 from expunge.backbones.blip import checkpoints, network
 from expunge.backbones.blip.model import enc_token, resize
-from expunge.backbones.blip.network import Prepared
 from expunge.backbones.blip.processor import BlipProcessor
 from expunge.core.errors import ExpungeError
-from expunge.core.types import Batch, Encoded, Fused, Tap, Traits
+from expunge.core.types import Batch, Encoded, Fused, Prepared, Tap, Traits
 
 
 class Towers:
