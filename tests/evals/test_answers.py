@@ -10,6 +10,7 @@ import torch
 from expunge.core.types import Splits
 from expunge.evals.answers import examine, set_exam
 from expunge.evals.assessment import Assessment
+from expunge.evals.sampling import Bounds
 from expunge.tasks.choosing import rightness
 from expunge.testing import small_answers, small_corpus, small_entailment, small_splits
 
@@ -20,7 +21,7 @@ BOTH = [(small_answers, "multiple_choice"), (small_entailment, "entailment")]
 @pytest.mark.parametrize(("build", "task"), BOTH)
 def test_all_scores_are_there_and_are_what_they_say(build, task):
     splits, test = small_splits(2, task), small_corpus(task).test
-    exam = set_exam(splits, test, retained_groups=5, test_pictures=3)
+    exam = set_exam(splits, test, Bounds(retained_groups=5, test_pictures=3))
     scores, evidence = examine(build(), splits, exam)
     assert set(scores) == NAMES | {"mi", "mi_auc", "mi_private", "mi_accuracy"} and evidence.notes == ()
     right = dict(zip(evidence.choices.ids, rightness(evidence.choices), strict=True))

@@ -9,6 +9,7 @@ from tests.toy import Toy, people, scenes
 
 from expunge.core.types import Splits
 from expunge.evals.forgetting import ask, measure
+from expunge.evals.sampling import Bounds
 from expunge.tasks.gallery import Gallery
 from expunge.tasks.recall import recall
 from expunge.tasks.retrieval import predict
@@ -19,7 +20,7 @@ NAMES = {"r_forget", "r_forget_shared", "r_forget_private", "r_test", "r_retain"
 
 
 def test_all_scores_are_there_with_intervals():
-    scores, evidence = measure(Toy(), SPLITS, TEST, k_test=4, retained_groups=5, test_pictures=4)
+    scores, evidence = measure(Toy(), SPLITS, TEST, k_test=4, bounds=Bounds(retained_groups=5, test_pictures=4))
     assert set(scores) == NAMES | {"mi", "mi_auc", "mi_private", "mi_accuracy"}
     for name, score in scores.items():
         assert 0 <= score.low <= score.value <= score.high <= 100, name
@@ -28,7 +29,7 @@ def test_all_scores_are_there_with_intervals():
 
 
 def test_galleries_are_what_the_paper_and_the_design_say():
-    asked = ask(SPLITS, TEST, retained_groups=5, test_pictures=4).galleries
+    asked = ask(SPLITS, TEST, Bounds(retained_groups=5, test_pictures=4)).galleries
     forget, test, retain = (asked[n] for n in ("r_forget", "r_test", "r_retain"))
     assert forget.queries == SPLITS.forget and forget.examples == retain.examples
     assert {e.source for e in retain.queries} == {"people"} and len({e.group for e in retain.queries}) == 5
@@ -39,13 +40,13 @@ def test_galleries_are_what_the_paper_and_the_design_say():
 
 def test_questions_do_not_depend_on_the_order_of_the_data():
     mixed = replace(SPLITS, retain=tuple(reversed(SPLITS.retain)))
-    one, two = (ask(s, TEST, retained_groups=5) for s in (SPLITS, mixed))
+    one, two = (ask(s, TEST, Bounds(retained_groups=5)) for s in (SPLITS, mixed))
     assert set(one.galleries["r_retain"].queries) == set(two.galleries["r_retain"].queries)
-    assert ask(SPLITS, TEST, retained_groups=5, seed=1).galleries["r_retain"] != one.galleries["r_retain"]
+    assert ask(SPLITS, TEST, Bounds(retained_groups=5), seed=1).galleries["r_retain"] != one.galleries["r_retain"]
 
 
 def test_same_model_same_scores_and_alone_as_together():
-    bounds = {"k_test": 4, "retained_groups": 5, "test_pictures": 4}
+    bounds = {"k_test": 4, "bounds": Bounds(retained_groups=5, test_pictures=4)}
     (one, evidence), (two, _) = (measure(Toy(), SPLITS, TEST, **bounds) for _ in range(2))
     assert one == two
     gallery: Gallery = evidence.questions.galleries["r_forget_private"]
@@ -70,5 +71,5 @@ def test_a_copyright_scenario_has_no_kinds_to_split_by():
 def test_a_diverged_model_is_noted():
     model = Toy()
     model.module.head.weight.data.fill_(float("nan"))
-    _, evidence = measure(model, SPLITS, TEST, k_test=4, retained_groups=3)
+    _, evidence = measure(model, SPLITS, TEST, k_test=4, bounds=Bounds(retained_groups=3))
     assert any("diverged" in note for note in evidence.notes)

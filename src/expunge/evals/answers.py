@@ -14,6 +14,7 @@ from expunge.core.run import Run
 from expunge.core.types import Answers, Example, Splits, Task
 from expunge.evals import sampling
 from expunge.evals.membership import Membership, as_rows, attack
+from expunge.evals.sampling import BOUNDS, Bounds
 from expunge.tasks import entailment, multiple_choice
 from expunge.tasks.choosing import Choices, accuracy, choose
 from expunge.tasks.encoding import encode
@@ -49,10 +50,7 @@ class AnswerEvidence:
 def set_exam(
     splits: Splits,
     test_examples: Sequence[Example],
-    *,
-    retained_groups: int | None = 100,
-    test_pictures: int | None = 150,
-    attack_cap: int = 600,
+    bounds: Bounds = BOUNDS,
     seed: int = 0,
 ) -> Exam:
     """Draw the examples: the same ones that retrieval's galleries are made of.
@@ -60,10 +58,7 @@ def set_exam(
     ``r_forget``: all that is forgotten. ``r_retain``: retained groups of the same source. ``r_test``: held-out
     examples without the private ones, which nobody ever told the model. The first two also by kind.
     """
-    drawn = sampling.draw(
-        splits, test_examples, retained_groups=retained_groups, test_pictures=test_pictures, attack_cap=attack_cap,
-        seed=seed,
-    )  # fmt: skip
+    drawn = sampling.draw(splits, test_examples, bounds, seed)
     sets = {
         name: tuple(e for e in examples if kind is None or e.kind == kind)
         for name, (examples, kind) in drawn.asked.items()

@@ -13,6 +13,7 @@ from expunge.evals import attribution, joining
 from expunge.evals.answers import AnswerEvidence, Exam, examine, set_exam
 from expunge.evals.forgetting import Evidence, Questions, ask, measure
 from expunge.evals.panels import answer_panels, person_panels
+from expunge.evals.sampling import BOUNDS, Bounds
 
 
 @dataclass
@@ -27,8 +28,7 @@ class Assessment:
     test: tuple[Example, ...]
     seed: int = 0
     k_test: int = 16
-    retained_groups: int = 60
-    test_pictures: int = 80
+    bounds: Bounds = BOUNDS
     task: Task = "retrieval"
     scores: dict[str, Scores] = field(default_factory=dict)
     evidence: dict[str, Evidence | AnswerEvidence] = field(default_factory=dict)
@@ -36,9 +36,8 @@ class Assessment:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        bounds = {"retained_groups": self.retained_groups, "test_pictures": self.test_pictures, "seed": self.seed}
         asking = ask if self.task == "retrieval" else set_exam
-        self.questions: Questions | Exam = asking(self.splits, self.test, **bounds)
+        self.questions: Questions | Exam = asking(self.splits, self.test, self.bounds, self.seed)
 
     def add(self, stage: str, model: Matches | Answers, run: Run, *, look: bool = False) -> Scores:
         """Measure ``model`` as ``stage`` (before, after, oracle); ``look`` also gathers what the page shows."""

@@ -14,6 +14,7 @@ from expunge.core.run import Run
 from expunge.core.types import Example, Matches, Splits
 from expunge.evals import sampling
 from expunge.evals.membership import Membership, as_rows, attack
+from expunge.evals.sampling import BOUNDS, Bounds
 from expunge.tasks.encoding import encode, fuse_pairs
 from expunge.tasks.gallery import Gallery
 from expunge.tasks.predictions import Predictions, ScoreName
@@ -45,27 +46,21 @@ class Evidence:
 def ask(
     splits: Splits,
     test_examples: Sequence[Example],
-    *,
-    retained_groups: int | None = 100,
-    test_pictures: int | None = 150,
-    attack_cap: int = 600,
+    bounds: Bounds = BOUNDS,
     seed: int = 0,
 ) -> Questions:
     """Draw the galleries and the attack's examples.
 
     * ``r_forget``: the forgotten search among forgotten + test + near neighbours. Near neighbours are retained
-      groups of the forgotten's own source, at most ``retained_groups``.
+      groups of the forgotten's own source, within ``bounds``.
     * ``r_retain``: the near neighbours search in the same gallery.
     * ``r_test``: the test examples search among themselves, without the private sentences of outsiders: nobody
       ever told the model, so nobody could know them.
     * each of the first two also split into ``_shared`` and ``_private`` where the data say which is which.
 
-    ``test_pictures`` bounds the test pictures of every source (all their texts come along); None takes all.
+    ``bounds`` say how much of each.
     """
-    drawn = sampling.draw(
-        splits, test_examples, retained_groups=retained_groups, test_pictures=test_pictures, attack_cap=attack_cap,
-        seed=seed,
-    )  # fmt: skip
+    drawn = sampling.draw(splits, test_examples, bounds, seed)
     gallery = splits.forget + drawn.test + drawn.near
     galleries = {name: Gallery(name, gallery, queries, kind) for name, (queries, kind) in drawn.asked.items()}
     if drawn.known:
@@ -80,9 +75,7 @@ def measure(
     run: Run | None = None,
     *,
     k_test: int = 16,
-    retained_groups: int | None = 100,
-    test_pictures: int | None = 150,
-    attack_cap: int = 600,
+    bounds: Bounds = BOUNDS,
     score: ScoreName | None = None,
     seed: int = 0,
     questions: Questions | None = None,
@@ -92,7 +85,7 @@ def measure(
     Returns scores by name (r_forget, r_retain, each also _shared and _private, r_test, mi, mi_auc, mi_private,
     mi_accuracy: all in per cent) and the evidence. What the data do not allow to measure is absent, and a note in
     the evidence says why. The cost is about ``k_test`` fused pairs per text of the galleries: bound it with
-    ``retained_groups`` and ``test_pictures``.
+    ``bounds``.
 
     Raises:
         ValueError: nothing to forget, or ``k_test`` below 1.
@@ -101,8 +94,7 @@ def measure(
     if not splits.forget:
         raise ValueError("nothing to measure: the forget set is empty")
     run = run or Run()
-    bounds = {"retained_groups": retained_groups, "test_pictures": test_pictures, "attack_cap": attack_cap}
-    questions = questions or ask(splits, test_examples, **bounds, seed=seed)
+    questions = questions or ask(splits, test_examples, bounds, seed)
     galleries = list(questions.galleries.values())
     pools = questions.members + questions.others
     encodings = encode(model, everyone(galleries) + pools, run)

@@ -14,6 +14,18 @@ KINDS: dict[str, Kind | None] = {"": None, "_shared": "shared", "_private": "pri
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """How much is asked, for its cost. None takes all."""
+
+    retained_groups: int | None = 60  # near neighbours
+    test_pictures: int | None = 80  # of every source, with all their texts
+    attack: int = 600  # examples in each pool of the membership attack
+
+
+BOUNDS = Bounds()
+
+
+@dataclass(frozen=True)
 class Sample:
     """Examples by what they are asked for.
 
@@ -36,20 +48,18 @@ class Sample:
 def draw(
     splits: Splits,
     test_examples: Sequence[Example],
-    *,
-    retained_groups: int | None = 100,
-    test_pictures: int | None = 150,
-    attack_cap: int = 600,
+    bounds: Bounds = BOUNDS,
     seed: int = 0,
 ) -> Sample:
-    """At most ``retained_groups`` near neighbours, and ``test_pictures`` test pictures of every source with all their
-    texts; None takes all. ``attack_cap`` bounds each pool of the attack."""
+    """Draw within ``bounds``."""
     rng = random.Random(f"questions:{seed}")
     sources = {e.source for e in splits.forget}
-    near = _some_groups([e for e in splits.retain if e.source in sources], retained_groups, rng)
+    near = _some_groups([e for e in splits.retain if e.source in sources], bounds.retained_groups, rng)
     test: tuple[Example, ...] = ()
     for source in sorted({e.source for e in test_examples}):
-        test += _some_groups([e for e in test_examples if e.source == source], test_pictures, rng, by_picture=True)
+        test += _some_groups(
+            [e for e in test_examples if e.source == source], bounds.test_pictures, rng, by_picture=True
+        )
     known = tuple(e for e in test if e.kind != "private")
     notes = []
     if not near:
@@ -57,7 +67,7 @@ def draw(
     if not known:
         notes.append("There are no test examples: r_test was not measured.")
     try:
-        members, others = draw_pools(splits.forget, splits.retain, test_examples, cap=attack_cap, seed=seed)
+        members, others = draw_pools(splits.forget, splits.retain, test_examples, cap=bounds.attack, seed=seed)
     except AttackRefused as refusal:
         members, others = (), ()
         notes.append(f"Membership was not measured: {refusal}")

@@ -5,24 +5,20 @@ Same style sheet as a run's page, no network, no script needed. Equal input, equ
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from expunge.report import plots
 from expunge.report.grid import GridBlock, Results, sheets
 from expunge.report.illustrations import Illustration, illustrations
-from expunge.report.measures import BY_KEY, GLOSSARY, SUMMARY, duration
+from expunge.report.measures import BY_KEY, SUMMARY, duration
 from expunge.report.printed import source
+from expunge.report.template import render
 from expunge.report.typeset import standing
 
-SCRIPT = "addEventListener('beforeprint',()=>document.querySelectorAll('details').forEach(d=>d.open=true))"
 DRAWN = ("avg_g", "forget", "test", "mi", "m_eff", "m_rel", "m_loc")
 MOST_OPEN = 3
 _TITLES = {
@@ -33,13 +29,9 @@ _TITLES = {
 
 def page(results: Results, looked: Sequence[Illustration] | None = None) -> str:
     """The whole page. ``looked`` are the illustrations where they have been drawn already."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_resource("grid.html"))
     drawn = sheets(results)
-    return template.render(
-        style=Markup(_resource("page.css")),
-        script=Markup(SCRIPT),
-        script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+    return render(
+        "grid.html",
         results=results,
         standing=standing(results),
         main=next((sheet for sheet in drawn if sheet.name == "main"), None),
@@ -49,7 +41,6 @@ def page(results: Results, looked: Sequence[Illustration] | None = None) -> str:
         most_open=MOST_OPEN,
         machines=[_machine(n, told) for n, told in results.environments],
         paper=source() if results.paper else "",
-        glossary=GLOSSARY,
         duration=duration,
     )
 
@@ -88,7 +79,3 @@ def _machine(n: int, told: Any) -> dict[str, str]:
         "Versions": versions,
     }
     return {k: v for k, v in parts.items() if v}
-
-
-def _resource(name: str) -> str:
-    return files("expunge.report").joinpath(name).read_text(encoding="utf-8")

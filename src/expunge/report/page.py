@@ -30,21 +30,16 @@ anything else is dropped). Matching scores are 0 to 100, or 0 to 1 throughout::
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from expunge.core.record import Record
 from expunge.report import plots
 from expunge.report.measures import (
     CHANCE,
-    GLOSSARY,
     STAGES,
     count,
     duration,
@@ -59,10 +54,10 @@ from expunge.report.measures import (
 )  # fmt: skip
 from expunge.report.pictures import heat
 from expunge.report.tables import compare
+from expunge.report.template import render
 from expunge.report.verdict import LEAST_ATTACK, LIMITS, judge
 
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+\Z")
-_SCRIPT = "addEventListener('beforeprint',()=>document.querySelectorAll('details').forEach(d=>d.open=true))"
 _BARS = ("r_forget_private", "r_forget_shared", "r_retain_private", "r_retain_shared", "r_test", "mi")
 _STATUS = {"passed": "Passed", "unsure": "Not certain", "failed": "Failed", "withheld": "No verdict"}
 _OPEN_PEOPLE = 6
@@ -75,13 +70,9 @@ def page(
     """The whole page for one run, and a table for the runs it is compared with."""
     panels = panels or {}
     people = [_person(one) for one in _maps(panels.get("people"))]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "signed": signed, "duration": duration, "spoken": _spoken}
-    template = environment.from_string(_resource("page.html"))
-    return template.render(
-        style=Markup(_resource("page.css")),
-        script=Markup(_SCRIPT),
-        script_hash=base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
+    return render(
+        "page.html",
+        filters={"number": number, "signed": signed, "duration": duration, "spoken": _spoken},
         record=record,
         method=method_name(record),
         verdict=judge(record),
@@ -103,7 +94,6 @@ def page(
         words=_words(panels.get("words")),
         terms=Markup(plots.terms(list(_maps(panels.get("terms"))))),
         made=_made(record),
-        glossary=GLOSSARY,
         count=count,
     )
 
@@ -336,7 +326,3 @@ def _spoken(value: Any) -> str:
 
 def _spaced(key: str) -> str:
     return key.replace("_", " ")
-
-
-def _resource(name: str) -> str:
-    return files("expunge.report").joinpath(name).read_text("utf-8")
