@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from expunge.core.run import Run
 from expunge.core.types import Example
 from expunge.generators.auxiliary import Beside
-from expunge.train.fit import Schedule, repeatable
+from expunge.train.fit import Schedule, fast_precision, quick, repeatable
 
 Mode = Literal["swap", "reconstruct", "specific", "consistent", "random"]
 
@@ -245,7 +245,8 @@ def train(
     with run.stage("taking the samples apart (MVI)", steps), repeatable():
         while step < steps:
             for rows in torch.randperm(len(parts)).split(settings.batch)[: steps - step]:
-                terms = mvi(parts, rows, beside)
+                with quick(fast_precision()):
+                    terms = mvi(parts, rows, beside)
                 optimizer.zero_grad(set_to_none=True)
                 torch.stack(list(terms.values())).sum().backward()
                 nn.utils.clip_grad_norm_(mvi.parameters(), 1.0)
@@ -277,7 +278,7 @@ def generate(
     made = Anchors([[] for _ in range(count)], [[] for _ in range(count)])
     torch.manual_seed(run.seed + 1)
     rounds = max(pictures, texts)
-    with run.stage("making anchor samples", rounds * math.ceil(count / chunk)):
+    with run.stage("making anchor samples", rounds * math.ceil(count / chunk)), quick(fast_precision()):
         for turn in range(rounds):
             for rows in torch.arange(count).split(chunk):
                 of_picture, of_text = mvi.infer(parts, rows)

@@ -47,7 +47,7 @@ from expunge.core.spec import digest
 from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, Method, Splits
 from expunge.generators import keeping, mvi, quality
 from expunge.train.constrain import frozen, scale_gradient, stop_above, stop_below
-from expunge.train.fit import Schedule, fit
+from expunge.train.fit import Schedule, fast_precision, fit
 from expunge.train.reference import reference
 
 Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "off"]
@@ -164,6 +164,7 @@ class CSE(Method[Fuses]):
             "mode": self.anchors,
             "counts": [self.pictures_per_sample, self.texts_per_sample],
             "seed": run.seed,
+            "precision": fast_precision(),
         }
 
 
