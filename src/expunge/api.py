@@ -195,7 +195,8 @@ def run_suite(
     retry: bool = False,
     watch: runner.Watch | None = None,
 ) -> tuple[runner.Outcome, drawing.Drawn]:
-    """Measure the missing cells of a suite and draw its tables; ``out`` is below ``runs/bench`` unless it is named.
+    """Measure the missing cells of a suite and draw its tables; ``out`` is ``runs/bench`` unless it is named,
+    and holds the cells of all its suites; the suite's own files lie below it.
 
     ``suite`` is a TOML file or a name of ours. Workers are processes of their own, so a script that asks for them
     needs ``if __name__ == "__main__":``; with ``workers=0`` this process does the work. Raises ExpungeError or

@@ -170,7 +170,9 @@ def bench(
     suite: Annotated[str, typer.Argument(help="A TOML file, or a name from `expunge list suites`.")],
     out: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--out", help="The suite's folder; by default runs/bench/NAME. Call again to go on."),
+        typer.Option(
+            "--out", help="The folder of grids, runs/bench by default: what one suite measured another finds."
+        ),
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes; several calls may share a folder too.")

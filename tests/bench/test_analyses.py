@@ -64,7 +64,7 @@ def folder(world):
     (world / "looked.toml").write_text(text)
     done = runner.run(world / "looked.toml", world / "looked", workers=0)
     assert done.is_whole, done.failures
-    return world / "looked"
+    return done.folder
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def sheet(results, name):
 
 
 def cells(folder, results):
-    told = [json.loads(p.read_text()) for p in sorted((folder / "cells").glob("*.json"))]
+    told = [json.loads(p.read_text()) for p in sorted((folder.parent / "cells").glob("*.json"))]
     return {one["label"]: one for one in told}
 
 
@@ -226,11 +226,11 @@ def test_of_your_own_data_only_numbers_are_kept(world):
     (world / "private.toml").write_text(text)
     done = runner.run(world / "private.toml", world / "private", workers=0)
     assert done.is_whole, done.failures
-    results = harvest(world / "private")
+    results = harvest(done.folder)
     one = results.blocks[0].findings
     assert one.scores["both"].keys() >= {"matching_own", "cosine_forget", "self_bleu", "modality_specific"}
     # One cell found its anchors made by the other, and no MVI with them.
-    by_label = cells(world / "private", results)
+    by_label = cells(done.folder, results)
     facts = [by_label[f"{label} · own 2 · seed 0"]["facts"]["anchors_remembered"] for label in ("both", "again")]
     assert facts == [False, True]
     probes = [{k: v for k, v in one.scores[label].items() if "modality" in k} for label in ("both", "again")]
@@ -240,6 +240,6 @@ def test_of_your_own_data_only_numbers_are_kept(world):
     assert sum("are not stored" in note for note in one.notes) == 4
     assert "are not stored" in sheet(results, "anchors").note
     texts = [json.loads(line)["text"] for line in (world / "pairs.jsonl").read_text().splitlines()]
-    for path in [*(world / "private" / "cells").iterdir(), *draw(world / "private").files.values()]:
+    for path in [*(world / "private" / "cells").iterdir(), *draw(done.folder).files.values()]:
         held = path.read_text()
         assert "data:image" not in held and not [t for t in texts if t in held], path

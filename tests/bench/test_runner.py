@@ -17,6 +17,7 @@ from tests.bench.bench_toys import suite_text, write_methods, write_own_data
 from expunge.bench import runner
 from expunge.bench.board import _Lines, at_work, sentence
 from expunge.bench.cells import Cell, Setting, Shelf
+from expunge.bench.harvest import harvest
 from expunge.core.errors import ExpungeError
 
 
@@ -207,7 +208,7 @@ def numbers(file) -> list[dict]:
 KILLER = """
 import os, random, signal, sys, time
 from expunge.bench import runner, drawing
-from expunge.bench.cells import Shelf
+from expunge.bench.cells import Shelf, folder_of
 import expunge.bench.workshop
 
 suite, out, kills = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -230,7 +231,7 @@ if kills:
 start = time.monotonic()
 assert os.waitpid(worker(), 0)[1] == 0
 print("took", time.monotonic() - start)
-drawing.draw(out)
+drawing.draw(folder_of(made.suite.name, out))
 """
 
 
@@ -251,7 +252,7 @@ def test_ten_kills_and_a_resume_give_the_uninterrupted_table(place):
     took = float(run("straight", "0")[1])
     told = run("killed", "10", "7", str(took / 6))
     assert int(told[1]) == 10 and int(told[3]) > 0, "every kill must come before the grid is whole"
-    straight, resumed = place / "straight" / "tables" / "killed.csv", place / "killed" / "tables" / "killed.csv"
+    straight, resumed = (place / name / "killed" / "tables" / "killed.csv" for name in ("straight", "killed"))
     assert numbers(straight) == numbers(resumed) and len(numbers(straight)) > 15
     assert not list((place / "killed" / "failed").iterdir())
 
@@ -268,7 +269,7 @@ def test_the_command_runs_reports_what_failed_and_resumes(place):
     assert "1 failed" in done.stdout
     written = {p: p.stat().st_mtime_ns for p in (place / "out" / "cells").iterdir()}
     assert len(written) == 2
-    page = (place / "out" / "report.html").read_text()
+    page = (place / "out" / "toy" / "report.html").read_text()
     assert "no such luck" in page and "http" not in page.replace("http-equiv", "")
     again = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 1 and {p: p.stat().st_mtime_ns for p in (place / "out" / "cells").iterdir()} == written
@@ -299,9 +300,15 @@ def test_workers_end_when_the_command_is_killed(place):
         time.sleep(0.1)
 
 
-def test_a_folder_belongs_to_one_suite(place):
-    (place / "one.toml").write_text(suite_text('["nothing"]'))
-    (place / "two.toml").write_text(suite_text('["nothing"]'))
-    runner.prepare(place / "one.toml", place / "shared")
-    with pytest.raises(ExpungeError, match="belongs to the suite 'one'"):
-        runner.prepare(place / "two.toml", place / "shared")
+def test_suites_share_what_either_measured(place):
+    (place / "one.toml").write_text(suite_text('["nothing", "./quick.py"]'))
+    (place / "two.toml").write_text(suite_text('["./quick.py", "./slow.py"]'))
+    (one, shelf), (two, same) = (runner.prepare(place / f"{name}.toml", place / "shared") for name in ("one", "two"))
+    assert shelf.folder == same.folder == place / "shared"
+    runner.work(one.cells(), shelf, lambda cell, _: {"scores": {}, "cost": {}})
+    left = [cell.method for cell in two.cells() if not same.is_settled(cell)]
+    assert left and set(left) == {"slow"}
+    assert {harvest(place / "shared" / name).done for name in ("one", "two")} == {len(one.cells())}
+    (place / "cells.toml").write_text(suite_text('["nothing"]'))
+    with pytest.raises(ExpungeError, match="cannot be called 'cells'"):
+        runner.prepare(place / "cells.toml", place / "shared")

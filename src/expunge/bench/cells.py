@@ -8,6 +8,8 @@ the same again finds it, and another suite's grid may share it. Versions, commit
     running/<hash>.json   who works on it now
     locks/<hash>.lock     held while somebody does; the system lets go of it when a worker dies
     anchors/<hash>/       what several cells make alike (``workshop``)
+
+A folder may be shared by several suites: each has a folder of its own in it, with its plan, tables and page.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from expunge.core.record import Score
 from expunge.core.spec import digest, plain
 
 Kind = Literal["before", "retrained", "method"]
+KINDS = ("cells", "failed", "running", "locks", "anchors")
+"""What a shelf's folder holds, beside a folder for each suite."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,22 @@ class Cell:
         return self.label
 
 
+def folder_of(suite: str, out: str | Path | None) -> Path:
+    """Where the plan, tables and page of a suite lie: below ``out``, which holds the cells of all its suites.
+
+    Raises ExpungeError for a suite that is called like something of the shelf's.
+    """
+    if suite in KINDS:
+        raise ExpungeError(f"a suite cannot be called {suite!r}: the folder of that name holds what suites share.")
+    return Path(out or Path("runs") / "bench") / suite
+
+
 class Shelf:
-    """The folder of a suite. Several workers, in any number of processes, may use one at the same time."""
+    """The cells of one or several suites. Several workers, in any number of processes, may use one at the same time."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        for name in ("cells", "failed", "running", "locks"):
+        for name in KINDS[:4]:
             try:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             except OSError as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from expunge.bench import cells
 from expunge.bench import suite as suites
-from expunge.bench.cells import Shelf
 from expunge.bench.drawing import Drawn, draw
 from expunge.bench.harvest import plan_of
 
@@ -13,12 +13,12 @@ from expunge.bench.harvest import plan_of
 def folder_of(suite: str, out: Path | None) -> Path:
     """The suite's folder, its plan brought up to date when the suite's text has changed."""
     path = suites.find(suite)
-    folder = out or Path("runs") / "bench" / path.stem
+    folder = cells.folder_of(path.stem, out)
     told = plan_of(folder)
-    if told is None or told["suite"] != path.stem or told["text"] != path.read_text(encoding="utf-8"):
+    if told is None or told["text"] != path.read_text(encoding="utf-8"):
         from expunge.bench.runner import prepare
 
-        prepare(suite, folder)
+        prepare(suite, out)
     return folder
 
 
@@ -29,7 +29,7 @@ def table(suite: str, out: Path | None) -> Drawn:
 def listing(suite: str, out: Path | None) -> str:
     """One line for each cell: its hash, its state, what it is; failures with their reason."""
     folder = folder_of(suite, out)
-    told, shelf = plan_of(folder), Shelf(folder)
+    told, shelf = plan_of(folder), cells.Shelf(folder.parent)
     assert told is not None
     running = {note["hash"] for note in shelf.running()}
     lines = []

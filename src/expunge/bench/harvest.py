@@ -48,7 +48,7 @@ def harvest(folder: str | Path) -> Results:
     told = plan_of(folder)
     if told is None:
         raise ExpungeError(f"{folder} is not the folder of a suite: it has no {PLAN}.")
-    shelf = Shelf(folder)
+    shelf = Shelf(Path(folder) / told.get("shelf", "."))
     found = {h: result for h in told["cells"] if (result := shelf.result(h)) is not None}
     failures = [
         Failure(told["labels"][h], bad["reason"], bad["traceback"], h)

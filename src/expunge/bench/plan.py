@@ -79,11 +79,13 @@ class Plan:
                 for cells in (block.before, block.retrained, *(row.cells for row in block.rows)):
                     yield from list(cells.values())[turn : turn + 1]
 
-    def to_json(self) -> str:
-        """What ``harvest`` needs to draw the tables: labels and hashes, no model library."""
+    def to_json(self, shelf: str = ".") -> str:
+        """What ``harvest`` needs to draw the tables: labels and hashes, no model library. ``shelf`` is where the cells
+        lie, from the plan's own folder."""
         suite = self.suite
         told = {
-            "suite": suite.name, "title": suite.title, "about": suite.about, "text": suite.text, "paper": suite.paper,
+            "suite": suite.name, "shelf": shelf, "title": suite.title, "about": suite.about, "text": suite.text,
+            "paper": suite.paper,
             "baseline": suite.held_against, "columns": list(suite.columns), "left_out": list(self.left_out),
             "searches": {name: list(labels) for name, labels in suite.searches.items()},
             "cells": [cell.hash for cell in self.cells()], "labels": {c.hash: c.label for c in self.cells()},

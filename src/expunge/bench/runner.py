@@ -19,9 +19,8 @@ from typing import Any
 
 from expunge.bench import plan as plans
 from expunge.bench import suite as suites
-from expunge.bench.cells import Cell, Shelf
+from expunge.bench.cells import Cell, Shelf, folder_of
 from expunge.core.atomic import replace_file
-from expunge.core.errors import ExpungeError
 from expunge.core.run import Progress
 
 POLL_S = 0.5
@@ -61,17 +60,13 @@ Watch = Callable[[Status], None]
 
 
 def prepare(suite: str | Path, out: str | Path | None = None) -> tuple[plans.Plan, Shelf]:
-    """The plan, written into its folder. Refuses a folder that belongs to another suite."""
+    """The plan, written into the suite's folder, and the shelf of cells above it that it shares with other suites."""
     made = plans.expand(suites.read(suite))
-    shelf = Shelf(out or Path("runs") / "bench" / made.suite.name)
-    told = _plan_of(shelf.folder)
-    if told is not None and told["suite"] != made.suite.name:
-        raise ExpungeError(
-            f"{shelf.folder} belongs to the suite {told['suite']!r}, not to {made.suite.name!r}. Name another --out."
-        )
-    with replace_file(shelf.folder / plans.PLAN) as partial:
-        partial.write_text(made.to_json(), encoding="utf-8")
-    return made, shelf
+    folder = folder_of(made.suite.name, out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replace_file(folder / plans.PLAN) as partial:
+        partial.write_text(made.to_json(".."), encoding="utf-8")
+    return made, Shelf(folder.parent)
 
 
 def run(
@@ -95,13 +90,13 @@ def run(
         work(made.cells(), shelf)
     elif status(made.cells(), shelf).missing:
         died = _drive(made, shelf, workers, watch or (lambda _: None))
-    return outcome(made.cells(), shelf, died)
+    return outcome(made.cells(), shelf, died, folder_of(made.suite.name, out))
 
 
-def outcome(cells: Sequence[Cell], shelf: Shelf, died: Sequence[str] = ()) -> Outcome:
-    """What is there now, with every failure."""
+def outcome(cells: Sequence[Cell], shelf: Shelf, died: Sequence[str] = (), folder: Path | None = None) -> Outcome:
+    """What is there now, with every failure; ``folder`` is the suite's."""
     found = [told for cell in cells if shelf.state(cell) == "failed" and (told := shelf.failure(cell.hash))]
-    return Outcome(shelf.folder, status(cells, shelf), found, list(died))
+    return Outcome(folder or shelf.folder, status(cells, shelf), found, list(died))
 
 
 def work(cells: Sequence[Cell], shelf: Shelf, measure: Callable[[Cell, Progress], dict[str, Any]] | None = None) -> int:
@@ -287,9 +282,3 @@ def _relatives(cell: Cell) -> list[tuple]:
 
 def status(cells: Sequence[Cell], shelf: Shelf) -> Status:
     return Told(cells, shelf).status()
-
-
-def _plan_of(folder: Path) -> dict[str, Any] | None:
-    from expunge.bench.harvest import plan_of
-
-    return plan_of(folder)
