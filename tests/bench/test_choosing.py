@@ -17,7 +17,7 @@ from expunge.bench.harvest import harvest
 from expunge.bench.plan import Block, Plan, Row
 from expunge.bench.suite import Method, Scenario, Suite
 from expunge.report import typeset
-from expunge.report.grid import best_settings, paired_tests, sheets
+from expunge.report.sheets import best_settings, paired_tests, sheets
 
 NAMES = ("mi", "r_forget", "r_test", "r_retain", "r_forget_shared", "r_forget_private")
 BEFORE = (60.0, 90.0, 92.0, 90.0, 90.0, 90.0)

@@ -87,3 +87,15 @@ def test_cost_sees_time_and_memory():
     with measured() as small, pytest.raises(RuntimeError):
         raise RuntimeError
     assert small.seconds < 0.1 and small.peak_memory_mb > 0
+
+
+def test_errors_that_cancel_in_the_whole_do_not_cancel_in_its_halves():
+    def scores(mi: float, whole: float, seen: float, told: float, test: float):
+        names = ("mi", "r_forget", "r_forget_shared", "r_forget_private", "r_test")
+        return {k: Score(v, 10, v, v) for k, v in zip(names, (mi, whole, seen, told, test))}
+
+    oracle = scores(30, 50, 76, 0, 91)
+    found = summarise(scores(30, 50, 46, 40, 91), oracle)  # sees 30 points less, knows 40 more
+    assert found["avg_g"] == 0 and found["avg_split"] == pytest.approx((0 + 30 + 40 + 0) / 4)
+    whole = {k: v for k, v in oracle.items() if k not in ("r_forget_shared", "r_forget_private")}
+    assert "avg_split" not in summarise(whole, oracle)

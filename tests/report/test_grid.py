@@ -19,7 +19,7 @@ from expunge.bench.plan import Block, Plan, Row
 from expunge.bench.suite import Scenario, Suite
 from expunge.core.errors import ExpungeError
 from expunge.report import grid_page, printed, typeset
-from expunge.report.grid import beside, everything, main, paired_tests
+from expunge.report.sheets import beside, everything, main, paired_tests
 
 SEEDS = (0, 1, 2)
 NOTHING, ORACLE = (60.0, 90.0, 92.0), [(14.0, 10.0, 95.0), (15.0, 12.0, 95.0), (13.0, 14.0, 95.0)]

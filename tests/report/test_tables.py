@@ -28,7 +28,7 @@ def test_the_demo_table_has_every_row_and_column():
     assert [row.label for row in grid.rows] == ["nothing", "gradient_ascent", "finetune", "cse", "retrain"]
     assert [c.key for c in grid.columns] == [
         "mi", "r_forget", "r_forget_shared", "r_forget_private", "r_test", "r_retain_shared", "r_retain_private",
-        "avg_g", "m_eff", "m_rel", "m_loc", "seconds", "memory",
+        "avg_g", "avg_split", "m_eff", "m_rel", "m_loc", "seconds", "memory",
     ]  # fmt: skip
 
 

@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from expunge.bench.runner import Status, Watch
-from expunge.report.grid import GridCell, Panel, Results, best_settings, main
+from expunge.report.grid import GridCell, Panel, Results
 from expunge.report.measures import duration
+from expunge.report.sheets import best_settings, main
 
 
 def sentence(status: Status) -> str:

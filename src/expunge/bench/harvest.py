@@ -19,7 +19,7 @@ from expunge.bench.choosing import chosen
 from expunge.core.errors import ExpungeError
 from expunge.core.record import Score, Scores
 from expunge.evals.stats import mean_interval, paired
-from expunge.evals.summary import summarise
+from expunge.evals.summary import AVERAGES, summarise
 from expunge.report import printed
 from expunge.report.grid import Entry, Failure, GridBlock, GridRow, Paired, Results
 from expunge.report.measures import MEASURES
@@ -27,8 +27,8 @@ from expunge.report.measures import MEASURES
 PLAN = "plan.json"
 SHORT = {"forget": "r_forget", "test": "r_test"}
 """A column of the table -> its score. The name is the same for every task, recall or accuracy."""
-SUMMARY = ("avg_g", "m_eff", "m_rel", "m_loc")
-TESTED = ("avg_g", "mi", "forget", "test")
+SUMMARY = (*AVERAGES, "m_eff", "m_rel", "m_loc")
+TESTED = (*AVERAGES, "mi", "forget", "test")
 
 
 def plan_of(folder: str | Path) -> dict[str, Any] | None:
@@ -165,7 +165,7 @@ def _tests(
         if label in references:
             continue
         for column in TESTED:
-            key = column if column == "avg_g" else f"gap:{column}"
+            key = column if column in AVERAGES else f"gap:{column}"
             ours, theirs = numbers[baseline].get(key, {}), row.get(key, {})
             seeds = [seed for seed in theirs if seed in ours]
             if label == baseline or not seeds:

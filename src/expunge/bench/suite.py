@@ -41,7 +41,7 @@ from expunge.core.types import Unit
 STRICT = ConfigDict(extra="forbid")
 MADE_COLUMNS = ("inception_score", "self_bleu", "private_leak", "attribute_agreement")
 """Columns that the analysis ``anchors`` measures."""
-COLUMNS = ("mi", "forget", "test", "avg_g", "m_eff", "m_rel", "m_loc", *MADE_COLUMNS, "seconds")
+COLUMNS = ("mi", "forget", "test", "avg_g", "avg_split", "m_eff", "m_rel", "m_loc", *MADE_COLUMNS, "seconds")
 """What a table may show; ``forget`` and ``test`` are recall or accuracy, whichever the task measures."""
 LOOKS = ("words", "matching", "attention", "map")
 """Analyses of any model: the shared cells before and retrained are looked at, too."""

@@ -60,4 +60,4 @@ def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, Score]:
 
 
 def _is_gap(name: str) -> bool:
-    return name.startswith("delta_") or name == "avg_g"
+    return name.startswith(("delta_", "avg_"))

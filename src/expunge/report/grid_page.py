@@ -12,14 +12,15 @@ from typing import Any
 from markupsafe import Markup
 
 from expunge.report import plots
-from expunge.report.grid import GridBlock, Results, sheets
+from expunge.report.grid import GridBlock, Results
 from expunge.report.illustrations import Illustration, illustrations
 from expunge.report.measures import BY_KEY, SUMMARY, duration
 from expunge.report.printed import source
+from expunge.report.sheets import sheets
 from expunge.report.template import render
 from expunge.report.typeset import standing
 
-DRAWN = ("avg_g", "forget", "test", "mi", "m_eff", "m_rel", "m_loc")
+DRAWN = ("avg_g", "avg_split", "forget", "test", "mi", "m_eff", "m_rel", "m_loc")
 MOST_OPEN = 3
 _TITLES = {
     "forget": "The forgotten: found or answered right", "test": "Everyday pictures", "mi": BY_KEY["mi"].name,

@@ -7,9 +7,10 @@ import io
 import re
 from collections.abc import Sequence
 
-from expunge.report.grid import GridCell, Line, Panel, Results, Sheet, sheets
+from expunge.report.grid import GridCell, Line, Panel, Results, Sheet
 from expunge.report.measures import duration
 from expunge.report.printed import source
+from expunge.report.sheets import AVERAGES, HIGHER, NAMES, sheets
 
 # ------------------------------------------------------------------------------------------ Markdown
 
@@ -193,10 +194,10 @@ def _tex_cell(cell: GridCell) -> str:
 def _tex_head(head: str) -> str:
     """``R@D_f (Δ)`` as the paper prints it."""
     name, gap = head.removesuffix(" (Δ)"), head.endswith(" (Δ)")
-    for plain, arrow in (("M_eff", "uparrow"), ("M_rel", "uparrow"), ("M_loc", "uparrow"), ("Avg.G", "downarrow")):
-        if name == plain:
-            text = rf"$\mathcal{{M}}_{{{plain[2:]}}}$" if plain[1] == "_" else _tex(plain)
-            return rf"{text}$\,\{arrow}$"
+    if name in (NAMES[key] for key in HIGHER):
+        return rf"$\mathcal{{M}}_{{{name.removeprefix('M_')}}}$$\,\uparrow$"
+    if name in (NAMES[key] for key in AVERAGES):
+        return rf"{_tex(name)}$\,\downarrow$"
     text = re.sub(r"D\\_(f|r|test)", r"$\\mathcal{D}_{\1}$", _tex(name))
     text = re.sub(r"([UK])'\\_(\d)", r"$\1'_\2$", text)
     return text + (r" ($\Delta\downarrow$)" if gap else "")
