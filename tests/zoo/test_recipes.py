@@ -120,13 +120,15 @@ def test_told_sentences_never_come_with_a_picture(few):
     assert private & set(texts)
 
 
-def test_blip2_learns_from_an_albefs_sight(few, tmp_path):
+@pytest.mark.parametrize("language", sorted(blip2_tiny.NAMES))
+def test_blip2_learns_from_an_albefs_sight(few, tmp_path, language):
     from expunge.zoo import albef_tiny
 
     texts = [e.text for e in few.examples]
     small = public.material(few.examples, blip2_tiny.PIXELS)
     albef = albef_tiny.build(texts)
-    model = blip2_tiny.new_model(texts)
+    model = blip2_tiny.new_model(texts, language=language)
+    assert model.decoder_only == (language == "opt")
     blip2_tiny.take_sight(model, albef.module.state_dict())
     pixels = model.normalise(small.pictures)
     with torch.no_grad():
@@ -134,8 +136,9 @@ def test_blip2_learns_from_an_albefs_sight(few, tmp_path):
             model.model.vision_model.eval()(pixels).last_hidden_state, albef.module.visual_encoder(pixels), atol=1e-5
         )
     schedule = Schedule(steps=2, warmup=1, average=0.9)
-    trained = blip2_tiny.train(small, albef.module.state_dict(), tmp_path, schedule, batch=8)
-    again = blip2_tiny.train(small, albef.module.state_dict(), tmp_path, schedule, batch=8)
+    once = {"batch": 8, "language": language}
+    trained = blip2_tiny.train(small, albef.module.state_dict(), tmp_path, schedule, **once)
+    again = blip2_tiny.train(small, albef.module.state_dict(), tmp_path, schedule, **once)
     assert torch.equal(trained.model.query_tokens, again.model.query_tokens)
     assert len(blip2_tiny.captions(trained, small)) == 6
 

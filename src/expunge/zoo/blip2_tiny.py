@@ -1,4 +1,7 @@
-"""blip2-tiny: a picture-describing model of BLIP-2's classes, trained on the public worlds.
+"""blip2-tiny and blip2-t5-tiny: picture-describing models of BLIP-2's classes, trained on the public worlds.
+
+    python -m expunge.zoo.blip2_tiny                   # a decoder alone writes, as OPT does
+    python -m expunge.zoo.blip2_tiny --language t5     # an encoder reads, a decoder writes, as Flan-T5 does
 
 As in BLIP-2 the vision tower comes ready from a retrieval model, here albef-tiny's, and a Q-Former and a language
 model are grown onto it; at this size all of them then learn together. BLIP-2's first stage teaches the query
@@ -14,10 +17,11 @@ import argparse
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import Blip2Config, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig
+from transformers import Blip2Config, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig, PretrainedConfig, T5Config
 
 from expunge.backbones.albef import Albef
 from expunge.backbones.albef.processor import MEAN, STD
@@ -28,23 +32,20 @@ from expunge.zoo import cards, described, public
 from expunge.zoo.loop import Schedule, pretrain, seconds_spent
 from expunge.zoo.vocabulary import tokenizer
 
-NAME = "blip2-tiny"
+Language = Literal["opt", "t5"]
+NAMES: dict[Language, str] = {"opt": "blip2-tiny", "t5": "blip2-t5-tiny"}
 SUMMARY = (
-    "BLIP-2 of 2.7 M parameters with albef-tiny's sight and an OPT-style writer: portraits and scenes to sentences."
+    "BLIP-2 of {size:.1f} M parameters with albef-tiny's sight and {writer} writer: portraits and scenes to sentences."
 )
+WRITERS: dict[Language, str] = {"opt": "an OPT-style", "t5": "a T5-style"}
 PIXELS, PATCH = 60, 10  # those of albef-tiny
 QUERIES = 16
 MAX_TOKENS = 36
 
 
-def new_model(texts: Sequence[str], width: int = 128) -> Blip2:
+def new_model(texts: Sequence[str], width: int = 128, language: Language = "opt") -> Blip2:
     """The architecture with random weights, over the words of ``texts``."""
     pieces = tokenizer(texts, MAX_TOKENS)
-    marks = {
-        "bos_token_id": pieces.cls_token_id,
-        "eos_token_id": pieces.sep_token_id,
-        "pad_token_id": pieces.pad_token_id,
-    }
     vision = Blip2VisionConfig(
         hidden_size=width,
         intermediate_size=4 * width,
@@ -66,7 +67,34 @@ def new_model(texts: Sequence[str], width: int = 128) -> Blip2:
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    language = OPTConfig(
+    config = Blip2Config(
+        vision_config=vision.to_dict(),
+        qformer_config=queries.to_dict(),
+        text_config=writer(language, pieces, width).to_dict(),
+        num_query_tokens=QUERIES,
+    )
+    image = image_settings(PIXELS, MEAN, STD)
+    return Blip2.from_config(config, pieces, image=image, name=NAMES[language], max_text_tokens=MAX_TOKENS)
+
+
+def writer(language: Language, pieces: Any, width: int) -> PretrainedConfig:
+    """A small language model over the tokenizer's ``pieces``: OPT's decoder, or T5's encoder and decoder."""
+    marks = {"eos_token_id": pieces.sep_token_id, "pad_token_id": pieces.pad_token_id}
+    if language == "t5":
+        return T5Config(
+            vocab_size=len(pieces),
+            d_model=width,
+            d_kv=width // 4,
+            d_ff=4 * width,
+            num_layers=3,  # as many as the decoder has: transformers sizes the decoder's cache by it
+            num_decoder_layers=3,
+            num_heads=4,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            decoder_start_token_id=pieces.cls_token_id,
+            **marks,
+        )
+    return OPTConfig(
         vocab_size=len(pieces),
         hidden_size=width,
         ffn_dim=4 * width,
@@ -75,16 +103,9 @@ def new_model(texts: Sequence[str], width: int = 128) -> Blip2:
         max_position_embeddings=128,
         word_embed_proj_dim=width,
         dropout=0.0,
+        bos_token_id=pieces.cls_token_id,
         **marks,
     )
-    config = Blip2Config(
-        vision_config=vision.to_dict(),
-        qformer_config=queries.to_dict(),
-        text_config=language.to_dict(),
-        num_query_tokens=QUERIES,
-    )
-    image = image_settings(PIXELS, MEAN, STD)
-    return Blip2.from_config(config, pieces, image=image, name=NAME, max_text_tokens=MAX_TOKENS)
 
 
 def take_sight(blip2: Blip2, weights: Mapping[str, Tensor]) -> None:
@@ -146,7 +167,8 @@ def terms(
         made = blip2.tokens([e.text for e in examples])
         nats = blip2.token_nats(prefix, **made)
         alone = blip2.tokens(texts)
-        nothing = prefix.new_zeros(len(texts), 0, prefix.shape[2])
+        # Nothing before a decoder; an encoder has to read something, and reads a blank.
+        nothing = prefix.new_zeros(len(texts), 0 if blip2.decoder_only else 1, prefix.shape[2])
         alone_nats = blip2.token_nats(nothing, **alone)
     return {
         "caption": nats.sum() / counted(made["attention_mask"]).sum(),
@@ -163,10 +185,11 @@ def train(
     *,
     seed: int = 0,
     batch: int = 64,
+    language: Language = "opt",
 ) -> Blip2:
     """Train on ``material``; a quarter of the batch is plain text, the rest half portraits, half scenes."""
     torch.manual_seed(seed)
-    blip2 = new_model([e.text for e in material.examples])
+    blip2 = new_model([e.text for e in material.examples], language=language)
     take_sight(blip2, sight)
     facts = described.Facts(material.examples)
     pupil = Pupil(blip2, len(facts.keys))
@@ -208,31 +231,35 @@ def quality(blip2: Blip2) -> dict[str, dict]:
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--state", type=Path, default=Path(".zoo-state") / NAME)
-    words.add_argument("--out", type=Path, default=cards.WEIGHTS / NAME)
+    words.add_argument("--language", choices=sorted(NAMES), default="opt")
+    words.add_argument("--state", type=Path)
+    words.add_argument("--out", type=Path)
     words.add_argument(
         "--sight", type=Path, default=cards.WEIGHTS / "albef-tiny", help="folder of the ALBEF to see with"
     )
     words.add_argument("--steps", type=int, default=2000)
     words.add_argument("--seed", type=int, default=0)
     asked = words.parse_args()
-    material = public.training(PIXELS, asked.state)
+    name = NAMES[asked.language]
+    state, out = asked.state or Path(".zoo-state") / name, asked.out or cards.WEIGHTS / name
+    material = public.training(PIXELS, state)
     schedule = Schedule(asked.steps, lr=1.5e-3, warmup=150, weight_decay=0.05, average=0.995)
     sight = Albef.from_pretrained(asked.sight).module.state_dict()
-    blip2 = train(material, sight, asked.state, schedule, seed=asked.seed)
-    seconds = seconds_spent(asked.state)
-    blip2.save_pretrained(asked.out, dtype=torch.float16)
-    blip2 = Blip2.from_pretrained(asked.out)
+    blip2 = train(material, sight, state, schedule, seed=asked.seed, language=asked.language)
+    seconds = seconds_spent(state)
+    blip2.save_pretrained(out, dtype=torch.float16)
+    blip2 = Blip2.from_pretrained(out)
+    size = sum(p.numel() for p in blip2.module.parameters()) / 1e6
     cards.write(
-        asked.out,
-        name=NAME,
-        recipe="expunge.zoo.blip2_tiny",
+        out,
+        name=name,
+        recipe="expunge.zoo.blip2_tiny" + (f" --language {asked.language}" if asked.language != "opt" else ""),
         seed=asked.seed,
         steps={"all": asked.steps},
         seconds=seconds,
         examples=len(material.examples),
         quality=quality(blip2),
-        more={"summary": SUMMARY},
+        more={"summary": SUMMARY.format(size=size, writer=WRITERS[asked.language])},
     )
 
 
