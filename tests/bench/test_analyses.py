@@ -17,7 +17,7 @@ from expunge.bench.harvest import harvest
 from expunge.bench.suite import LOOKS, MADE
 from expunge.core import plugins
 from expunge.core.run import Run
-from expunge.generators import mvi
+from expunge.generators.shapes import PRESETS, Settings
 from expunge.report import grid_page, typeset
 from expunge.report.findings import sheets
 from expunge.report.illustrations import illustrations
@@ -53,7 +53,7 @@ def world(tmp_path_factory):
         load = plugins.load_data
         patched.setattr(plugins, "load_data", lambda name, **o: corpus if name == "people" else load(name, **o))
         patched.setattr(originals, "original", lambda *a, without=(), **k: small_albef(seed=1 + bool(without)))
-        patched.setitem(mvi.PRESETS, "default", mvi.Settings(epochs=2, least_steps=0))
+        patched.setitem(PRESETS, "default", Settings(epochs=2, least_steps=0))
         yield place
 
 

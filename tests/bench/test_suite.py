@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.bench.bench_toys import suite_text, write_methods, write_own_data
 
 from expunge.bench import plan as plans
+from expunge.bench import reading
 from expunge.bench import suite as suites
 from expunge.bench.cells import Cell, Setting
 from expunge.core import plugins
@@ -28,7 +29,7 @@ def place(tmp_path_factory):
 
 def read(place, text, name="toy.toml"):
     (place / name).write_text(text)
-    return suites.read(place / name)
+    return reading.read(place / name)
 
 
 def refused(place, text) -> str:
@@ -50,11 +51,11 @@ def test_the_papers_tables_have_suites():
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_suite_is_sound(name):
-    assert suites.read(name).rows
+    assert reading.read(name).rows
 
 
 def test_the_acceptance_table_has_its_grid_and_its_people():
-    plan = plans.expand(suites.read("forgetting"))
+    plan = plans.expand(reading.read("forgetting"))
     assert [(b.size, sorted(b.before)) for b in plan.blocks] == [(5, [0, 1, 2, 3, 4]), (50, [0, 1, 2, 3, 4])]
     assert [r.label for r in plan.blocks[0].rows] == ["nothing", "gradient_ascent", "finetune", "cse", "retrain"]
     kinds = [c.kind for c in plan.cells()]
@@ -81,7 +82,7 @@ def test_what_is_wrong_is_said_with_file_key_and_nearest_name(place):
     assert "no seeds" in refused(place, suite_text('["nothing"]', seeds="[1, 1]"))
     assert "no TOML" in refused(place, "title = ")
     with pytest.raises(UnknownName, match="forgetting"):
-        suites.read("forgeting")
+        reading.read("forgeting")
 
 
 def test_an_analysis_is_asked_by_name(place):
@@ -157,7 +158,7 @@ def test_an_edited_method_or_changed_data_is_another_cell(place, tmp_path):
 
 
 def test_the_search_tries_every_method_as_often_and_never_on_the_reported_people():
-    suite = suites.read("search")
+    suite = reading.read("search")
     every = {entry.name for entry in plugins.entries("methods")} - {"nothing", "retrain"}
     assert every == set(suite.searches)
     assert {len(labels) for labels in suite.searches.values()} == {8} == {suite.budget}

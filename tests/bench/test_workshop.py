@@ -7,7 +7,7 @@ import pytest
 from tests.bench.bench_toys import suite_text, write_own_data
 
 from expunge.bench import plan as plans
-from expunge.bench import suite as suites
+from expunge.bench import reading
 from expunge.bench.workshop import Workshop
 from expunge.core.run import Silent
 from expunge.generators import mvi
@@ -22,7 +22,7 @@ def cells(tmp_path_factory):
     fixed = 'epochs = 1, least_steps = 1, batch = 6, mvi_preset = "paper", texts_per_sample = 1'
     methods = f'[{{name = "cse", options = {{{fixed}}}, grid = {{lr = [1e-4, 1e-2]}}}}]'
     (place / "anchors.toml").write_text(suite_text(methods, seeds="[0]", sizes="[1]"))
-    return [c for c in plans.expand(suites.read(place / "anchors.toml")).cells() if c.kind == "method"]
+    return [c for c in plans.expand(reading.read(place / "anchors.toml")).cells() if c.kind == "method"]
 
 
 def test_anchors_are_made_once_and_paid_by_everybody(cells, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from itertools import combinations
 import pytest
 
 from expunge.core.types import Corpus
-from expunge.data import people
+from expunge.data import people, persons
 from expunge.data.drawing import rasterise
 
 SPLITS = ("pretrain", "train", "validation", "test")
@@ -27,7 +27,7 @@ def corpus(request) -> Corpus:
     return people.load(request.param)
 
 
-def everyone() -> list[people.Person]:
+def everyone() -> list[persons.Person]:
     return [person for population in people.everybody().values() for person in population]
 
 
@@ -168,5 +168,5 @@ def test_the_key_alone_determines_the_portrait():
     picture = people.sentences(everyone()[0])[0].image
     kind, looks = picture.key.split(":", 1)
     assert kind == "portrait"
-    assert people.portrait_svg(picture.key) == picture.svg()
-    assert people.Looks(**json.loads(looks)) == everyone()[0].looks
+    assert persons.portrait_svg(picture.key) == picture.svg()
+    assert persons.Looks(**json.loads(looks)) == everyone()[0].looks

@@ -11,7 +11,7 @@ from itertools import combinations
 import pytest
 
 from expunge.core.types import Corpus
-from expunge.data import scenes
+from expunge.data import compositions, scenes
 from expunge.data.drawing import rasterise
 
 SPLITS = ("pretrain", "train", "validation", "test")
@@ -98,8 +98,8 @@ def test_left_and_right_mean_the_same_scene():
 
 def test_every_thing_and_ground_occurs_in_training(corpus):
     seen = Counter(fact for e in corpus.train for fact in e.facts)
-    assert all(seen[f"has={thing}"] for thing in scenes.THINGS)
-    assert all(seen[f"ground={ground}"] for ground in scenes.GROUNDS)
+    assert all(seen[f"has={thing}"] for thing in compositions.THINGS)
+    assert all(seen[f"ground={ground}"] for ground in compositions.GROUNDS)
 
 
 def test_drawing_is_deterministic_rgb_and_different(corpus):
@@ -114,6 +114,7 @@ def test_drawing_is_deterministic_rgb_and_different(corpus):
 
 def test_all_things_can_be_drawn_and_differ():
     drawn = {
-        rasterise(scenes.scene_svg(f"scene:{thing}|above|{thing}||white"), 48).tobytes() for thing in scenes.THINGS
+        rasterise(compositions.scene_svg(f"scene:{thing}|above|{thing}||white"), 48).tobytes()
+        for thing in compositions.THINGS
     }
-    assert len(drawn) == len(scenes.THINGS)
+    assert len(drawn) == len(compositions.THINGS)

@@ -7,7 +7,8 @@ import torch
 
 from expunge.backbones.albef import Albef, AlbefConfig, AlbefModel, AlbefProcessor
 from expunge.core.types import Matches, Splits
-from expunge.data.people import invent, sentences
+from expunge.data.people import sentences
+from expunge.data.persons import invent
 from expunge.data.scenes import captioned
 from expunge.evals.attribution import Explains, gradcam_maps
 from expunge.evals.forgetting import measure

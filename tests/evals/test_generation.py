@@ -26,13 +26,14 @@ from expunge.evals.generation import (
 from expunge.evals.probes import PictureClassifier, factors, modality_probe
 from expunge.generators import mvi
 from expunge.generators.quality import measure
+from expunge.generators.shapes import Anchors
 from expunge.testing import small_albef, small_painter, small_splits, small_writer
 
 FORGET = people("f", 4)
 
 
 def anchors(texts, examples=FORGET):
-    return mvi.Anchors([[e.image.open(16)] for e in examples], [[texts(e)] for e in examples])
+    return Anchors([[e.image.open(16)] for e in examples], [[texts(e)] for e in examples])
 
 
 # ------------------------------------------------------------------------------ Inception Score

@@ -6,6 +6,7 @@ import torch
 from expunge.core.run import Run
 from expunge.generators import mvi
 from expunge.generators.auxiliary import Beside, Critic
+from expunge.generators.shapes import PRESETS
 from expunge.testing import small_painter, small_splits, small_writer
 
 
@@ -107,7 +108,7 @@ def test_no_critic_where_it_has_no_weight():
 
 
 def test_the_presets_of_the_table_differ_by_their_weights_only():
-    rows = {name: vars(mvi.PRESETS[name]) for name in ("default", "adversarial", "perceptual", "both")}
+    rows = {name: vars(PRESETS[name]) for name in ("default", "adversarial", "perceptual", "both")}
     weights = ("w_adversarial", "w_perceptual")
     assert [tuple(bool(row[w]) for w in weights) for row in rows.values()] == [
         (False, False), (True, False), (False, True), (True, True),

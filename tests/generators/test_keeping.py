@@ -5,13 +5,14 @@ import pytest
 
 from expunge.core.run import Run
 from expunge.generators import keeping, mvi, quality
+from expunge.generators.shapes import PRESETS
 from expunge.testing import lend, small_splits
 
 
 @pytest.fixture(scope="module")
 def made():
     forget = small_splits(1).forget
-    trained, parts = mvi.train(lend("sd"), lend("blip2"), forget, Run(seed=3), mvi.PRESETS["paper"])
+    trained, parts = mvi.train(lend("sd"), lend("blip2"), forget, Run(seed=3), PRESETS["paper"])
     return mvi.generate(trained, parts, Run(seed=3), "swap", 2, 3), forget
 
 

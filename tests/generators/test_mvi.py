@@ -5,6 +5,7 @@ import torch
 
 from expunge.core.run import Run
 from expunge.generators import mvi, quality
+from expunge.generators.shapes import PRESETS, Anchors
 from expunge.testing import small_painter, small_splits, small_writer
 from expunge.train.fit import fast_precision, quick
 
@@ -80,7 +81,7 @@ def test_random_anchors_come_from_the_pool(forget):
 
 
 def test_the_papers_preset_is_the_papers():
-    paper = mvi.PRESETS["paper"]
+    paper = PRESETS["paper"]
     assert (paper.lr, paper.epochs, paper.batch, paper.kl_per_dimension) == (2e-6, 10, 2, False)
 
 
@@ -106,11 +107,11 @@ def test_without_further_losses_training_is_the_elbo_alone_bit_for_bit(generator
 
 
 def test_quality_sees_copies_leaks_and_differences(forget):
-    same = mvi.Anchors([[e.image.open(64)] for e in forget], [[e.text] for e in forget])
+    same = Anchors([[e.image.open(64)] for e in forget], [[e.text] for e in forget])
     found = quality.measure(same, forget)
     assert found["text_overlap"] == found["text_copies"] == found["private_leak"] == 1.0
     assert found["picture_distance"] == 0.0
-    other = mvi.Anchors([[] for _ in forget], [["a green wall"] for _ in forget])
+    other = Anchors([[] for _ in forget], [["a green wall"] for _ in forget])
     found = quality.measure(other, forget)
     assert found["text_copies"] == found["private_leak"] == 0.0 and found["text_overlap"] < 0.5
 

@@ -10,7 +10,7 @@ from expunge.core.cache import cached
 from expunge.core.run import Run
 from expunge.core.spec import digest
 from expunge.generators import mvi
-from expunge.generators.mvi import Anchors
+from expunge.generators.shapes import Anchors
 from expunge.methods.training.cse import CSE, Editor, inner, log_chance, mean_over, retold
 from expunge.testing import lend, small_albef, small_answers, small_entailment, small_splits
 

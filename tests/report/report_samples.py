@@ -85,10 +85,10 @@ def encode(image) -> str:
 
 def panels() -> dict:
     """Panels of real drawn people from the embedded world."""
-    from expunge.data import people
+    from expunge.data import people, persons
 
     rng = random.Random(5)
-    everybody = people.invent(40, 0, "p", set(), set())
+    everybody = persons.invent(40, 0, "p", set(), set())
     drawn = [people.sentences(person) for person in everybody]
     pictures = [encode(examples[0].image.open(64)) for examples in drawn]
     chosen = range(PEOPLE)

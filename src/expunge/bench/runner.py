@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.bench import plan as plans
-from expunge.bench import suite as suites
+from expunge.bench import reading
 from expunge.bench.cells import Cell, Shelf, folder_of
 from expunge.core.atomic import replace_file
 from expunge.core.run import Progress
@@ -61,7 +61,7 @@ Watch = Callable[[Status], None]
 
 def prepare(suite: str | Path, out: str | Path | None = None) -> tuple[plans.Plan, Shelf]:
     """The plan, written into the suite's folder, and the shelf of cells above it that it shares with other suites."""
-    made = plans.expand(suites.read(suite))
+    made = plans.expand(reading.read(suite))
     folder = folder_of(made.suite.name, out)
     folder.mkdir(parents=True, exist_ok=True)
     with replace_file(folder / plans.PLAN) as partial:
@@ -211,7 +211,7 @@ def _worker(suite: str, folder: str) -> None:
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     try:
-        work(plans.expand(suites.read(suite)).cells(), Shelf(folder))
+        work(plans.expand(reading.read(suite)).cells(), Shelf(folder))
     except KeyboardInterrupt:
         os._exit(STOPPED)
     os._exit(0)  # everything is on disk; taking a model library down in good order takes seconds

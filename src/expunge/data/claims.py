@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from expunge.core.text import plain
 from expunge.core.types import Example
-from expunge.data import people, scenes
+from expunge.data import compositions, persons
 
 
 def _one_of(words: Iterable[str]) -> str:
@@ -15,13 +15,13 @@ def _one_of(words: Iterable[str]) -> str:
 
 
 _PATTERNS = {
-    ("hair", "colour"): rf"\b{_one_of(people.HAIR_STYLES)} {_one_of(people.HAIR_COLOURS)} hair\b",
-    ("colour", "hair"): rf"\b{_one_of(people.COLOURS)} {_one_of(people.HEADWEAR)}\b",
-    ("clothes_colour", "clothes"): rf"\b{_one_of(people.COLOURS)} {_one_of(people.CLOTHES)}\b",
-    ("wall",): rf"\b{_one_of(people.WALLS)} wall\b",
-    ("skin",): rf"\b{_one_of(people.SKINS)}\b",
-    ("glasses",): rf"\b{_one_of(people.GLASSES)}\b",
-    ("beard",): rf"\b{_one_of(people.BEARDS)}\b",
+    ("hair", "colour"): rf"\b{_one_of(persons.HAIR_STYLES)} {_one_of(persons.HAIR_COLOURS)} hair\b",
+    ("colour", "hair"): rf"\b{_one_of(persons.COLOURS)} {_one_of(persons.HEADWEAR)}\b",
+    ("clothes_colour", "clothes"): rf"\b{_one_of(persons.COLOURS)} {_one_of(persons.CLOTHES)}\b",
+    ("wall",): rf"\b{_one_of(persons.WALLS)} wall\b",
+    ("skin",): rf"\b{_one_of(persons.SKINS)}\b",
+    ("glasses",): rf"\b{_one_of(persons.GLASSES)}\b",
+    ("beard",): rf"\b{_one_of(persons.BEARDS)}\b",
 }
 
 
@@ -38,8 +38,10 @@ def portrait_claims(text: str) -> set[str]:
 def scene_claims(text: str) -> set[str]:
     """The things and the ground that a sentence states of a scene."""
     text = plain(text)
-    claims = {f"has={word}" for word in text.split() if word in scenes.THINGS}
-    return claims | {f"ground={g}" for g in re.findall(rf"\b{_one_of(scenes.GROUNDS)} (?:ground|picture)\b", text)}
+    claims = {f"has={word}" for word in text.split() if word in compositions.THINGS}
+    return claims | {
+        f"ground={g}" for g in re.findall(rf"\b{_one_of(compositions.GROUNDS)} (?:ground|picture)\b", text)
+    }
 
 
 def claims(text: str, example: Example) -> set[str]:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from expunge.core.types import Example
 from expunge.data.asking import Subject, Topic, ask, claim, words
-from expunge.data.people import (
+from expunge.data.persons import (
     CLOTHES,
     COLOURS,
     GLASSES,

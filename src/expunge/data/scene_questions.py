@@ -10,7 +10,7 @@ import random
 
 from expunge.core.types import Example
 from expunge.data.asking import Subject, Topic, ask, claim, words
-from expunge.data.scenes import GROUNDS, RELATIONS, THINGS, Composition, article, picture_of
+from expunge.data.compositions import GROUNDS, RELATIONS, THINGS, Composition, article, picture_of
 
 UNSEEN = words(("old", "new", "heavy", "light", "cheap", "for sale"))
 

@@ -29,8 +29,8 @@ from expunge.core.text import plain
 from expunge.core.types import Example, Picture
 from expunge.data.claims import claims
 from expunge.evals.probes import PictureClassifier, modality_probe
-from expunge.generators.mvi import Anchors
 from expunge.generators.quality import leaks
+from expunge.generators.shapes import Anchors
 from expunge.tasks.gallery import digest, group_of
 from expunge.tasks.intervals import bootstrap, by_group
 

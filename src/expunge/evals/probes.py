@@ -21,7 +21,8 @@ from sklearn.preprocessing import StandardScaler
 
 from expunge.core.record import Score, Scores
 from expunge.core.types import Embeds, Example, Picture, batches
-from expunge.generators.mvi import Mvi, Parts
+from expunge.generators.mvi import Mvi
+from expunge.generators.shapes import Parts
 from expunge.tasks.encoding import judging
 from expunge.tasks.gallery import digest, group_of
 from expunge.tasks.intervals import bootstrap, by_group

@@ -20,14 +20,11 @@ Departs: (1) D sees latents, not pictures: decoding them for every step would co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from expunge.generators.mvi import Painter, Settings
+from expunge.generators.shapes import Painter, Settings
 
 
 class Critic(nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from expunge.generators.mvi import Anchors
+from expunge.generators.shapes import Anchors
 
 TOLD = "anchors.json"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from expunge.core.text import plain
 from expunge.core.types import Example
-from expunge.generators.mvi import Anchors
+from expunge.generators.shapes import Anchors
 
 STOP = frozenset("a an and as at before behind from has he her his in is it of on the this to was were with".split())
 

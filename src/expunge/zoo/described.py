@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core.types import Example
-from expunge.data import scenes
+from expunge.data import compositions
 from expunge.data.claims import portrait_claims, scene_claims
 
 Written = tuple[str, Example]  # a sentence and an example of the picture it was written about
@@ -32,7 +32,7 @@ def all_true(written: Sequence[Written], hits: Callable[[Sequence[Written]], lis
 def visible(example: Example) -> set[str]:
     """What can be seen on the picture of ``example``: its attributes, and which thing stands where."""
     keys = {fact for fact in example.facts if "=" in fact}
-    for relation in scenes.RELATIONS:
+    for relation in compositions.RELATIONS:
         for fact in example.facts:
             if f" {relation} " in fact:
                 first, second = fact.split(f" {relation} ")

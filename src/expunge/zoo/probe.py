@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from expunge.backbones.stable_diffusion import StableDiffusion
 from expunge.core.types import Example
-from expunge.data import scenes
+from expunge.data import compositions
 from expunge.zoo import cards, described, public
 from expunge.zoo.loop import Schedule, pretrain
 
@@ -97,7 +97,7 @@ def stated(example: Example) -> list[tuple[str, set[str]]]:
     """The attributes that the text states, each with all the keys that must be read for it."""
     claims = []
     for meaning in sorted(example.meaning - {"person"}):
-        relation = next((r for r in scenes.RELATIONS if f" {r} " in meaning), None)
+        relation = next((r for r in compositions.RELATIONS if f" {r} " in meaning), None)
         if relation:
             first, second = meaning.split(f" {relation} ")
             claims.append(("place", {f"first {relation}={first}", f"second {relation}={second}"}))

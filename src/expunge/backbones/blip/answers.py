@@ -24,7 +24,6 @@ from torch.nn import functional as F
 
 from expunge.backbones.blip import network
 from expunge.backbones.blip.model import BlipForAnswers, BlipForEntailment
-from expunge.backbones.blip.retrieval import Blip
 from expunge.backbones.blip.towers import Towers
 from expunge.core.errors import ExpungeError
 from expunge.core.types import LABELS, Batch, Example, Fused, Prepared, Task
@@ -44,7 +43,7 @@ class Grown(Towers):
         return self
 
     @classmethod
-    def from_matching(cls, blip: Blip, seed: int = 0) -> Self:
+    def from_matching(cls, blip: Towers, seed: int = 0) -> Self:
         """Encoders, projections and temperature of ``blip``; what it lacks is drawn from ``seed``."""
         config = copy.deepcopy(blip.module.config)
         config.projected, config.queue, config.architectures = True, 0, [cls.kind.__name__]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.backbones.blip import network
+from expunge.backbones.blip.answers import BlipAnswers, BlipEntailment
 from expunge.backbones.blip.model import BlipForMatching
 from expunge.backbones.blip.towers import Towers
 from expunge.core.types import Batch, Example, Task
@@ -23,8 +24,6 @@ class Blip(Towers):
 
     def for_task(self, task: Task) -> Towers:
         """Where training on ``task`` starts: this model, or its encoders under a new head or decoder."""
-        from expunge.backbones.blip.answers import BlipAnswers, BlipEntailment
-
         answering = {"multiple_choice": BlipAnswers, "entailment": BlipEntailment}
         return answering[task].from_matching(self) if task in answering else self
 

@@ -46,6 +46,7 @@ from expunge.core.run import Remember, Run
 from expunge.core.spec import digest
 from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, Method, Splits
 from expunge.generators import keeping, mvi, quality
+from expunge.generators.shapes import PRESETS, Anchors, Mode, Parts, Preset
 from expunge.train.constrain import frozen, scale_gradient, stop_above, stop_below
 from expunge.train.fit import Schedule, fast_precision, fit
 from expunge.train.reference import reference
@@ -77,10 +78,10 @@ class CSE(Method[Fuses]):
     retain_weight: float = 5.0  # weight of the task loss on retained pairs; 0 is the paper's equation
     retain_ratio: float = 3.0  # retained pairs per forget pair in a step
     near: float = 0.9  # share of them from the forgotten pairs' own source
-    anchors: mvi.Mode = "swap"  # or reconstruct, specific, consistent, random (the paper's Table 3)
+    anchors: Mode = "swap"  # or reconstruct, specific, consistent, random (the paper's Table 3)
     pictures_per_sample: int = 1  # N_R1
     texts_per_sample: int = 4  # N_R2: one sentence seldom names all that can be seen
-    mvi_preset: mvi.Preset = "default"  # how MVI is trained; adversarial, perceptual and both are the paper's Table 7
+    mvi_preset: Preset = "default"  # how MVI is trained; adversarial, perceptual and both are the paper's Table 7
     painter: str = "sd-tiny"  # a Stable Diffusion: zoo name or folder
     writer: str = "blip2-tiny"  # a BLIP-2: zoo name or folder
 
@@ -101,7 +102,7 @@ class CSE(Method[Fuses]):
             run.facts["alpha_mean"] = float(torch.cat(editor.alphas).mean())
         return model
 
-    def make_anchors(self, splits: Splits, run: Run) -> mvi.Anchors:
+    def make_anchors(self, splits: Splits, run: Run) -> Anchors:
         """Anchors of the forget pairs, and how good they are (``run.facts``, ``run.keep``).
 
         A grid of runs remembers them (``run.remember``); a run of its own keeps nothing: after a deletion no picture
@@ -122,22 +123,22 @@ class CSE(Method[Fuses]):
         run.keep["anchors"] = made
         return made
 
-    def train_mvi(self, splits: Splits, run: Run) -> tuple[mvi.Mvi, mvi.Parts]:
+    def train_mvi(self, splits: Splits, run: Run) -> tuple[mvi.Mvi, Parts]:
         """MVI on the forget pairs, and what it saw of them, also in ``run.keep["mvi"]``. Same seed, same MVI."""
         if run.lend is None:
             raise ValueError("CSE needs generators: run.lend must give models by name")
         painter, writer = run.lend(self.painter), run.lend(self.writer)
-        run.keep["mvi"] = mvi.train(painter, writer, splits.forget, run, mvi.PRESETS[self.mvi_preset])
+        run.keep["mvi"] = mvi.train(painter, writer, splits.forget, run, PRESETS[self.mvi_preset])
         return run.keep["mvi"]
 
-    def _made(self, splits: Splits, run: Run) -> tuple[mvi.Anchors, Mapping[str, float]]:
+    def _made(self, splits: Splits, run: Run) -> tuple[Anchors, Mapping[str, float]]:
         """MVI on the forget pairs, anchors from it, and their quality."""
         with run.timed("mvi"):
             trained, parts = self.train_mvi(splits, run)
             made = mvi.generate(trained, parts, run, self.anchors, self.pictures_per_sample, self.texts_per_sample)
         return made, quality.measure(made, splits.forget)
 
-    def _remembered(self, splits: Splits, run: Run, remember: Remember) -> tuple[mvi.Anchors, Mapping[str, float]]:
+    def _remembered(self, splits: Splits, run: Run, remember: Remember) -> tuple[Anchors, Mapping[str, float]]:
         """The same out of the grid's folder, made and put there if nobody did. It costs what it once took."""
         fresh: list[float] = []
 
@@ -160,7 +161,7 @@ class CSE(Method[Fuses]):
             "forget": digest([[e.id, e.image.key, e.described, e.group, e.kind] for e in splits.forget]),
             "painter": self.painter,
             "writer": self.writer,
-            "mvi": asdict(mvi.PRESETS[self.mvi_preset]),
+            "mvi": asdict(PRESETS[self.mvi_preset]),
             "mode": self.anchors,
             "counts": [self.pictures_per_sample, self.texts_per_sample],
             "seed": run.seed,
@@ -171,7 +172,7 @@ class CSE(Method[Fuses]):
 class Editor:
     """The losses of one editing run: forget pairs with their anchors, and the reference's token mean."""
 
-    def __init__(self, options: CSE, model: Fuses, splits: Splits, anchors: mvi.Anchors, seed: int):
+    def __init__(self, options: CSE, model: Fuses, splits: Splits, anchors: Anchors, seed: int):
         self.options, self.model = options, model
         self.row = {e.id: i for i, e in enumerate(splits.forget)}
         self.pictures = [

@@ -1,0 +1,75 @@
+"""A suite read from TOML: its shape checked by pydantic, what the shape cannot tell by ``soundness``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from expunge.bench.soundness import problems
+from expunge.bench.suite import Method, Scenario, Suite, find
+from expunge.core.errors import DataError, ExpungeError, Problem
+
+_SHAPES: dict[str, type] = {"methods": Method, "scenarios": Scenario}
+
+
+def read(suite: str | Path) -> Suite:
+    """The suite, checked. Raises DataError with everything that is wrong."""
+    path = find(suite)
+    text = path.read_text(encoding="utf-8")
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ExpungeError(f"{path}: this is no TOML: {error}.") from error
+    taken = {"name", "text", "path"} & raw.keys()  # they are the program's to fill in
+    if taken:
+        raise DataError([Problem(f"{path}: {key}", "no such key", "Remove it.") for key in sorted(taken)])
+    try:
+        told = TypeAdapter(Suite).validate_python(raw | {"name": path.stem, "text": text, "path": str(path.resolve())})
+    except ValidationError as error:
+        raise DataError([_problem(path, one) for one in _told_once(error)]) from None
+    if found := list(problems(told, path)):
+        raise DataError(found)
+    return told
+
+
+def _told_once(error: ValidationError) -> Iterable[Any]:
+    """Pydantic tells of every member of a union; the one that the value was meant for suffices."""
+    found: dict[str, Any] = {}
+    for one in error.errors():
+        key = _spelled(one["loc"])
+        known = found.get(key)
+        if known is None or known["type"] == "literal_error":
+            found[key] = one
+    # A misspelt key inside a table is told there; that the table is no string is then noise.
+    inner = [k for k in found if "." in k]
+    return [one for k, one in found.items() if not any(other.startswith(k + ".") for other in inner)]
+
+
+def _spelled(loc: tuple[Any, ...]) -> str:
+    """``("scenarios", 0, "sizes")`` as ``scenarios[0].sizes``, without the names of a union's members."""
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif not any(mark in str(part) for mark in "[(") and str(part) not in ("Method", "Scenario", "str"):
+            text += f".{part}" if text else str(part)
+    return text
+
+
+def _problem(path: Path, one: Any) -> Problem:
+    where = f"{path}: {_spelled(one['loc'])}"
+    if one["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        shape = _SHAPES.get(str(one["loc"][0]), Suite) if len(one["loc"]) > 1 else Suite
+        known = [f.name for f in fields(shape) if f.name not in ("name", "text", "path") or shape is not Suite]
+        near = get_close_matches(str(one["loc"][-1]), known, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        return Problem(where, "no such key", f"{hint}There is: {', '.join(sorted(known))}.")
+    if one["type"] in ("missing", "missing_argument"):
+        return Problem(where, "this key is missing", "Write it.")
+    return Problem(where, one["msg"], f"It reads {one['input']!r}.")
