@@ -14,7 +14,7 @@ from expunge.core.spec import Spec
 from expunge.outcome import RunResult, make_record, unlearn, write
 from expunge.scenario import Scenario, draw
 
-METHODS = ("nothing", "gradient_ascent", "finetune", "cse", "retrain")
+METHODS = ("nothing", "gradient_ascent", "multidelete", "cse", "retrain")
 
 
 def demonstrate(out: Path, seed: int, count: int, fresh: bool, overwrite: bool, progress: Progress) -> RunResult:

@@ -21,7 +21,7 @@ from expunge.train.measure import share_right
 METHODS = [entry.name for entry in plugins.entries("methods")]
 QUICK = {
     "retrain": ("epochs=1",),
-    "finetune": ("batch=32",),
+    "finetune": ("epochs=1",),
     "cse": ("epochs=1", "least_steps=1", "batch=8"),
     "bad_teacher": ("least_steps=1", "batch=32"),
     "adversarial": ("epochs=1", "least_steps=1", "iterations=2", "importance_pairs=3"),
@@ -31,9 +31,9 @@ QUICK = {
 FORGET = {
     "gradient_ascent": ("epochs=3", "least_steps=0", "lr=1e-3"),
     "multidelete": ("least_steps=20", "lr=1e-3"),
-    "bad_teacher": ("least_steps=12", "batch=24", "lr=1e-3", "retain_share=1.0"),
+    "bad_teacher": ("least_steps=12", "batch=24", "lr=1e-3", "retain_share=1.0", "anew=whole"),
     "adversarial": ("epochs=4", "least_steps=0", "iterations=5", "lr=1e-3", "twins=1"),
-    "slug": ("trials=6", "candidates=2", "judged=24"),
+    "slug": ("trials=6", "candidates=2", "judged=24", "target=-1"),
     "cse": ("anchors=random", "epochs=4", "least_steps=8", "batch=8", "lr=2e-3"),
     "retrain": ("epochs=80", "lr=5e-3", "batch=36"),
 }

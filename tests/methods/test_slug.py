@@ -15,7 +15,7 @@ from expunge.testing import small_albef
 from toy import Toy, ToyAnswers
 from toy_splits import KINDS, SPLITS, fresh
 
-OPTIONS = SLUG(trials=5, judged=12, candidates=2)
+OPTIONS = SLUG(trials=5, judged=12, candidates=2, target=-1.0)
 
 
 def moved(before, model):
@@ -109,7 +109,7 @@ def test_the_best_trial_forgets_enough_then_keeps_most_then_steps_least():
     assert min([trial(0.1, 0.9, 2.0), trial(0.2, 0.9, 1.0)], key=judge.order) == trial(0.2, 0.9, 1.0)
 
 
-def test_guessing_is_the_default_target():
+def test_a_target_below_zero_is_what_guessing_gives():
     def judge(kind):
         return Judge(OPTIONS, fresh(kind), SPLITS, random.Random(0), Run())
 

@@ -4,7 +4,8 @@ Equation: theta' = theta after some epochs of descent on E_{x in D_r} L_task(x; 
 Symbols: L_task, the model's own task loss (nats per pair).
 Paper: comparison "Finetune" (§5); one epoch in MultiDelete's runner (spec/methods.md §6.0).
 Checked against: CLU-UML/MultiDelete 4b0bfd3, runner_unlearn.py:113-114 (one epoch).
-Departs: lr is that of the original's training, chosen on validation people (docs/log.md).
+Departs: three epochs at the rate of the original's training, chosen on other people (`expunge bench search`,
+docs/log.md): one epoch leaves more of what was told.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from expunge.train.task import train_task
 
 @dataclass(frozen=True)
 class Finetune(Method[Backbone]):
-    epochs: int = 1
+    epochs: int = 3
     lr: float = 1e-3
-    batch: int = 64
+    batch: int = 32
 
     def unlearn(self, model: Backbone, splits: Splits, run: Run) -> Backbone:
         schedule = Schedule(self.epochs, self.lr, self.batch, precision=fast_precision())

@@ -14,12 +14,12 @@ Checked against: csm9493/L2UL 5fb777b, main_unlearn_cifar10 lines 312-356 as res
 Departs: (1) retrieval: CE is the model's own ITC + ITM loss, and the attack maximises log p(match) + cosine / tau of
     another picture's text, taken from D_f, or from the held-out examples where D_f is about one picture. (2) bounded
     cost: few twins per pair, at most ``most`` in all, and 20 steps of the attack that reach as far, against epsilon, as
-    the source's 100. (3) pixels stay in the range of the forget pictures: how a model normalises is not known here.
-    (4) the importance is squared and per sample, as MAS has it; the code takes the plain norm, averaged over a batch.
-    Unit features have a constant norm and no gradient of it, so F is the match logits and the pair's cosine / tau, or
-    the choices' scores. (5) AdamW without decay, as everywhere here; lr chosen for it. (6) the twins of a step are
-    those of its own forget pairs, not another loader's. (7) the code passes a count of samples where the number of
-    classes is expected: not copied.
+    the source's 100. (3) pixels stay in the range of the forget pictures: how a model normalises is not known here. (4)
+    the importance is squared and per sample, as MAS has it; the code takes the plain norm, averaged over a batch. Unit
+    features have a constant norm and no gradient of it, so F is the match logits and the pair's cosine / tau, or the
+    choices' scores. (5) AdamW without decay, as everywhere here; lr and twins chosen on other people (`expunge bench
+    search`, docs/log.md). (6) the twins of a step are those of its own forget pairs, not another loader's. (7) the code
+    passes a count of samples where the number of classes is expected: not copied.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Adversarial(Method[Fuses]):
     epochs: int = 10  # passes over the forget pairs, at most
     least_steps: int = 30  # more epochs where the forget set is so small that it would be seen in fewer steps
     most_steps: int = 400  # fewer where it is so large that it would be seen in more; 0: never
-    lr: float = 3e-5  # AdamW's peak
+    lr: float = 5e-5  # AdamW's peak
     batch: int = 16  # forget pairs per step; their twins come with them
-    twins: int = 2  # adversarial pictures per forget pair
+    twins: int = 1  # adversarial pictures per forget pair
     most: int = 600  # adversarial pictures in all: a larger D_f has fewer per pair
     epsilon: float = 4.0  # L2 radius of the attack
     step: float = 0.5  # L2 length of one step of it

@@ -11,9 +11,10 @@ Checked against: vikram2000b/bad-teaching-unlearning f1aa988, unlearn.py:9-90: T
 Departs: (1) the source knows classes only; retrieval distils what its two losses see, (rows + columns) / 2 plus the
     mean of the three kinds of match pairs. Hard negatives are drawn with the good teacher's similarities, so that all
     three models see the same pairs. (2) the default reduction divides by batch x classes (kept as ``mean``), which
-    weighs a row of B cosines B / 2 times less than a match; ``batchmean`` does not, and is the default here.
-    (3) ``anew`` may leave parts of the bad teacher as they are. (4) batch 64, as D_f + 30 % of D_r is some twenty
-    such batches in the embedded worlds; AdamW; at least ``least_steps`` steps. lr is the source's.
+    weighs a row of B cosines B / 2 times less than a match; ``batchmean`` does not, and is the default here. (3)
+    ``anew`` may leave parts of the bad teacher as they are. (4) batch 64, as D_f + 30 % of D_r is some twenty such
+    batches in the embedded worlds; AdamW; at least ``least_steps`` steps. lr and what is drawn anew were chosen on
+    other people (`expunge bench search`, docs/log.md).
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ ROLES = {"text+fusion": ("text", "fusion"), "heads+fusion": ("head", "projector"
 class BadTeacher(Method[Fuses]):
     epochs: int = 1  # passes over the forget pairs and the part of the retained ones
     least_steps: int = 30  # more epochs where that is fewer steps
-    lr: float = 1e-4  # AdamW's peak
+    lr: float = 3e-4  # AdamW's peak
     batch: int = 64  # pairs per step, forgotten and retained mixed
     retain_share: float = 0.3  # part of D_r that is taught by the good teacher
-    anew: Anew = "whole"  # what of the bad teacher is drawn anew
+    anew: Anew = "heads+fusion"  # what of the bad teacher is drawn anew
     temperature: float = 1.0  # T
     reduction: Literal["batchmean", "mean"] = "batchmean"  # of the KL; mean divides by the number of classes as well
 

@@ -4,7 +4,7 @@ Equation: theta' = theta after descent on -E_{x in D_f} L_task(x; theta).
 Symbols: L_task, the model's own task loss (nats per pair).
 Paper: comparison "GA" (§5); one epoch as "neggrad" in MultiDelete (spec/methods.md §6.0).
 Checked against: CLU-UML/MultiDelete 4b0bfd3, where "neggrad" trains with the positive loss by mistake: not copied.
-Departs: lr chosen on validation people (docs/log.md).
+Departs: lr and the least number of steps were chosen on other people (`expunge bench search`, docs/log.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from expunge.train.task import train_task
 @dataclass(frozen=True)
 class GradientAscent(Method[Backbone]):
     epochs: int = 1
-    least_steps: int = 16  # more epochs where the forget set is so small that it would be seen in fewer steps
+    least_steps: int = 24  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4
     batch: int = 16
 

@@ -42,7 +42,7 @@ class MultiDelete(Method[Fuses]):
     epochs: int = 10  # passes over the forget pairs
     least_steps: int = 30  # more epochs where the forget set is so small that it would be seen in fewer steps
     most_steps: int = 400  # fewer where it is so large that it would be seen in more; 0: never
-    lr: float = 1e-4  # AdamW's peak
+    lr: float = 3e-5  # AdamW's peak
     batch: int = 16  # forget pairs per step, and as many retained ones
     near: float = 0.5  # share of the retained pairs from the forgotten pairs' own source
     decoupling: bool = True  # L_md
