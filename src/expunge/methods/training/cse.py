@@ -77,7 +77,7 @@ class CSE(Method[Fuses]):
     match_floor: float = 0.0  # stop pushing the match probability of N-pairs below this; 0: where strangers stand
     retain_weight: float = 5.0  # weight of the task loss on retained pairs; 0 is the paper's equation
     retain_ratio: float = 3.0  # retained pairs per forget pair in a step
-    near: float = 0.9  # share of them from the forgotten pairs' own source
+    near: float = 0.6  # share of them from the forgotten pairs' own source
     anchors: Mode = "swap"  # or reconstruct, specific, consistent, random (the paper's Table 3)
     pictures_per_sample: int = 1  # N_R1
     texts_per_sample: int = 4  # N_R2: one sentence seldom names all that can be seen
