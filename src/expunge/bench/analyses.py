@@ -60,9 +60,7 @@ class Subject:
 
     @property
     def near(self) -> list[Example]:
-        """Retained examples of the forgotten ones' own source."""
-        sources = {e.source for e in self.forget}
-        return [e for e in self.scenario.splits.retain if e.source in sources]
+        return self.scenario.splits.near
 
 
 def analyse(asked: Iterable[str], subject: Subject) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from expunge.bench import findings
 from expunge.bench.cells import Shelf, scores_of
 from expunge.bench.choosing import chosen
 from expunge.core.errors import ExpungeError
-from expunge.core.record import Score, Scores
+from expunge.core.record import AVERAGES, MARKS, Score, Scores
 from expunge.evals.stats import mean_interval, paired
-from expunge.evals.summary import AVERAGES, summarise
+from expunge.evals.summary import summarise
 from expunge.report import printed
 from expunge.report.grid import Entry, Failure, GridBlock, GridRow, Paired, Results
 from expunge.report.measures import MEASURES
@@ -27,7 +27,7 @@ from expunge.report.measures import MEASURES
 PLAN = "plan.json"
 SHORT = {"forget": "r_forget", "test": "r_test"}
 """A column of the table -> its score. The name is the same for every task, recall or accuracy."""
-SUMMARY = (*AVERAGES, "m_eff", "m_rel", "m_loc")
+SUMMARY = (*AVERAGES, *MARKS.values())
 TESTED = (*AVERAGES, "mi", "forget", "test")
 
 

@@ -37,6 +37,11 @@ Scores = dict[str, Score]
 """Metric name -> score of one model. Names: mi, mi_auc, r_forget, r_forget_shared, r_forget_private, r_test,
 r_retain, r_retain_shared, r_retain_private."""
 
+MARKS = {"mi": "m_eff", "r_forget": "m_rel", "r_test": "m_loc"}
+"""A score -> the paper's mark for it: 100 minus its distance to the retrained model."""
+AVERAGES = {"avg_g": tuple(MARKS), "avg_split": ("mi", "r_forget_shared", "r_forget_private", "r_test")}
+"""An average of distances to the retrained model -> the scores that it is taken over."""
+
 
 @dataclass
 class Record:

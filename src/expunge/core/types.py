@@ -90,6 +90,12 @@ class Splits:
     retain: tuple[Example, ...]
     holdout: tuple[Example, ...] = ()
 
+    @property
+    def near(self) -> list[Example]:
+        """Retained examples of the forgotten ones' own source: those whom careless forgetting harms first."""
+        sources = {e.source for e in self.forget}
+        return [e for e in self.retain if e.source in sources]
+
 
 @dataclass(frozen=True)
 class Corpus:

@@ -54,8 +54,7 @@ class Assessment:
         return scores
 
     def _look(self, model: Any, run: Run) -> dict[str, Any]:
-        forget, people = self.splits.forget, one_each(self.splits.forget)
-        near = [e for e in self.splits.retain if e.source in {f.source for f in forget}]
+        forget, near, people = self.splits.forget, self.splits.near, one_each(self.splits.forget)
         if isinstance(self.questions, Exam):  # it has no match score to look at
             return {"features": attribution.features(model, forget, near, run, seed=self.seed)}
         return {

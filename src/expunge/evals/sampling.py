@@ -53,8 +53,7 @@ def draw(
 ) -> Sample:
     """Draw within ``bounds``."""
     rng = random.Random(f"questions:{seed}")
-    sources = {e.source for e in splits.forget}
-    near = _some_groups([e for e in splits.retain if e.source in sources], bounds.retained_groups, rng)
+    near = _some_groups(splits.near, bounds.retained_groups, rng)
     test: tuple[Example, ...] = ()
     for source in sorted({e.source for e in test_examples}):
         test += _some_groups(
@@ -72,7 +71,7 @@ def draw(
         members, others = (), ()
         notes.append(f"Membership was not measured: {refusal}")
     else:
-        if gone := sorted(sources - {e.source for e in members}):
+        if gone := sorted({e.source for e in splits.forget} - {e.source for e in members}):
             notes.append(
                 f"Next to nothing of {', '.join(map(repr, gone))} is retained: the membership attack learned from the "
                 "other sources what a member looks like."

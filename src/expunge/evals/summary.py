@@ -10,12 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from expunge.core.record import Score, Scores
+from expunge.core.record import AVERAGES, MARKS, Score, Scores
 from expunge.evals.stats import over_seeds
-
-PAPER = {"mi": "m_eff", "r_forget": "m_rel", "r_test": "m_loc"}
-AVERAGES = {"avg_g": tuple(PAPER), "avg_split": ("mi", "r_forget_shared", "r_forget_private", "r_test")}
-"""An average of distances -> the scores that it is taken over."""
 
 
 def summarise(after: Scores, oracle: Scores, before: Scores | None = None) -> dict[str, float]:
@@ -30,7 +26,7 @@ def summarise(after: Scores, oracle: Scores, before: Scores | None = None) -> di
     for average, names in AVERAGES.items():
         if all(name in deltas for name in names):
             found[average] = sum(deltas[name] for name in names) / len(names)
-    found |= {mark: 100 - deltas[name] for name, mark in PAPER.items() if name in deltas}
+    found |= {mark: 100 - deltas[name] for name, mark in MARKS.items() if name in deltas}
     if "r_forget_shared" in deltas and oracle["r_forget_shared"].value > 0:
         found["kept_shared"] = 100 * after["r_forget_shared"].value / oracle["r_forget_shared"].value
     for name in ("test", "retain"):

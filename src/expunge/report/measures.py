@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from expunge.core.record import Better, Record, Score
+from expunge.core.record import AVERAGES, MARKS, Better, Record, Score
 
 STAGES = {"before": "Before", "after": "After", "oracle": "Retrained"}
 
@@ -232,11 +232,10 @@ def summary(record: Record) -> dict[str, float]:
         after, oracle = value(record, "after", key), value(record, "oracle", key)
         if after is not None and oracle is not None:
             gaps[key] = abs(after - oracle)
-    for name, key in (("m_eff", "mi"), ("m_rel", "r_forget"), ("m_loc", "r_test")):
+    for key, name in MARKS.items():
         if key in gaps:
             numbers.setdefault(name, 100 - gaps[key])
-    whole, halves = ("mi", "r_forget", "r_test"), ("mi", "r_forget_shared", "r_forget_private", "r_test")
-    for name, keys in (("avg_g", whole), ("avg_split", halves)):
+    for name, keys in AVERAGES.items():
         if all(key in gaps for key in keys):
             numbers.setdefault(name, sum(gaps[key] for key in keys) / len(keys))
     return numbers

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from expunge.core.record import Score
+from expunge.core.record import AVERAGES, MARKS, Score
 from expunge.report import findings
 from expunge.report.grid import (
     CONTROLS,
@@ -27,9 +27,7 @@ from expunge.report.grid import (
 )
 from expunge.report.measures import BY_KEY, finite, number, signed
 
-HIGHER = ("m_eff", "m_rel", "m_loc")
-AVERAGES = ("avg_g", "avg_split")
-"""Averages of distances: smaller is better."""
+HIGHER = tuple(MARKS.values())
 NAMES = {
     "mi": "MI", "avg_g": "Avg.G", "avg_split": "Avg.G split", "m_eff": "M_eff", "m_rel": "M_rel", "m_loc": "M_loc",
     "seconds": "T (s)", "memory": "memory (MB)", "inception_score": "IS", "self_bleu": "Self-BLEU-4",

@@ -7,10 +7,11 @@ import io
 import re
 from collections.abc import Sequence
 
+from expunge.core.record import AVERAGES
 from expunge.report.grid import GridCell, Line, Panel, Results, Sheet
 from expunge.report.measures import duration
 from expunge.report.printed import source
-from expunge.report.sheets import AVERAGES, HIGHER, NAMES, sheets
+from expunge.report.sheets import HIGHER, NAMES, sheets
 
 # ------------------------------------------------------------------------------------------ Markdown
 

@@ -103,8 +103,7 @@ class Judge:
 
     def __init__(self, options: SLUG, model: Fuses, splits: Splits, rng: random.Random, run: Run):
         self.options, self.model, self.run = options, model, run
-        sources = {e.source for e in splits.forget}
-        near = [e for e in splits.retain if e.source in sources] or list(splits.retain)
+        near = splits.near or list(splits.retain)
         self.forget = _some(splits.forget, options.judged, rng)
         self.retain = _some(near, options.judged, rng)
         self.target = options.target

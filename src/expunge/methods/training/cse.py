@@ -194,8 +194,7 @@ class Editor:
         o = self.options
         if o.floor and o.ceiling and o.match_floor:
             return o.floor, o.ceiling, o.match_floor
-        sources = {e.source for e in splits.forget}
-        pool = [e for e in splits.retain if e.source in sources] or list(splits.forget)
+        pool = splits.near or list(splits.forget)
         some = self.rng.sample(pool, min(most, len(pool)))
         batch = self.model.collate(some)
         images, texts = self.model.encode_images(batch), self.model.encode_texts(batch)
