@@ -18,9 +18,13 @@ Departs: (1) the text under (3) says the opposite of the loss on what is pulled 
     paper's equation, though its §5 gives every method the access to D_r that MultiDelete has. docs/log.md has what each
     reading gave. (6) The paper does not define L_cf for questions and statements. Here X_2 is the question or the
     statement; MVI sees a sentence in its place that is true of the picture (``Example.described``: the question
-    answered), since no picture can be drawn from a question. R_2 then stands where the question stood, with the same
-    choices and the same right one; where a statement stood it is entailed, whatever the label was, since it describes
-    X_1. R_1 replaces the picture and the label stays: it was drawn from the truth about what the statement claims. (7)
+    answered), since no picture can be drawn from a question. Where a statement stood R_2 is entailed, whatever the
+    label was, since it describes X_1. Where a question stood it stays, with the answer that the generated texts give:
+    p of (X_1, R_2) is of the choice they name, alpha is the share of them that name the right one, and where none
+    speaks of the matter there is no such pair and alpha is 0 (``answers``). R_1 replaces the picture and the label
+    stays: it was drawn from the truth about what the statement claims. L_cl is left out for models that answer
+    (``contrast``): no loss trains their projections for the task, released ones have none, and 1 / tau lets its noise
+    drown L_cf. (7)
     alpha is the greatest cosine over all R_2 of a sample (``alpha_over``), of which there are four: one sentence names
     half of what can be seen. It is clamped to [0, 1], read off the frozen original's tokens (``alpha_encoder``), CLS,
     SEP and padding take the mean of the words, and for (X_1, R_2) it is the greatest cosine of each of R_2's words
@@ -44,8 +48,8 @@ from torch.nn import functional as F
 from expunge.core.pictures import HeldPicture
 from expunge.core.run import Remember, Run
 from expunge.core.spec import digest
-from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, Method, Splits
-from expunge.generators import keeping, mvi, quality
+from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, Method, Splits, Tap
+from expunge.generators import consensus, keeping, mvi, quality
 from expunge.generators.shapes import PRESETS, Anchors, Mode, Parts, Preset
 from expunge.train.constrain import frozen, scale_gradient, stop_above, stop_below
 from expunge.train.fit import Schedule, fast_precision, fit
@@ -70,6 +74,8 @@ class CSE(Method[Fuses]):
     alpha_p1: Literal["transpose", "mean"] = "transpose"  # alpha of (X_1, R_2), whose words are R_2's
     alpha_over: Literal["one", "all"] = "all"  # R_2 that a word may be found in: the step's own, or any of the sample
     alpha_hard: float = 0.0  # above 0: alpha becomes 1 where it exceeds this, else 0
+    answers: Literal["said", "own"] = "said"  # R_2 of a question: its answer by the generated texts, or the true one
+    contrast: Literal["auto", "on", "off"] = "auto"  # L_cl; auto: only for models that match, not for those that answer
     p_pairs: bool = True  # pull (X_1, R_2) and (R_1, X_2)
     n_pairs: bool = True  # push (X_1, X_2)
     floor: float = 0.0  # stop pushing the cosine of N-pairs below this; 0: where strangers stand in this model
@@ -179,7 +185,11 @@ class Editor:
             [HeldPicture(f"R1:{i}:{j}", p) for j, p in enumerate(ps)] for i, ps in enumerate(anchors.pictures)
         ]
         self.texts = anchors.texts
+        self.said: list[tuple[float, ...]] = []  # questions: per forget example, what R_2 answer; see ``consensus``
+        if options.answers == "said" and all(e.choices for e in splits.forget):
+            self.said = consensus.answers(splits.forget, anchors.texts)
         self.rng = random.Random(f"cse:{seed}")
+        self.contrast = options.contrast == "on" or (options.contrast == "auto" and not isinstance(model, Answers))
         self.frozen = reference(model) if options.alpha_encoder == "reference" else None
         self.floor, self.ceiling, self.match_floor = self._bounds(splits)
         self.centre = self._token_mean(splits) if options.alpha_centre else 0.0
@@ -237,28 +247,43 @@ class Editor:
         x, a1, a2 = model.collate(forget), model.collate(r1), model.collate(r2)
         image, text = model.encode_images(x), model.encode_texts(x)
         image_r, text_r = model.encode_images(a1), model.encode_texts(a2)
-        others = []
-        if o.alpha_over == "all" and len(self.texts[0]) > 1:
-            others = [
-                model.collate([retold(e, self.texts[i][j]) for e, i in zip(forget, rows, strict=True)])
-                for j in range(len(self.texts[0]))
-            ]
-        alpha, back = self._alpha(x, a2, text, text_r, others)
+        words, words_r = inner(text.mask), inner(text_r.mask)
+        if self.said and o.alpha_site not in ("off", "fixed"):
+            alpha, back = self._agreed(forget, rows, words, words_r)
+        else:
+            alpha, back = self._alpha(x, a2, text, text_r, self._others(forget, rows))
         tau = o.tau or model.temperature.detach()
         terms: dict[str, Tensor] = {}
         if o.n_pairs:
-            s, log_p = self._pair(image, text, 1 - alpha, inner(text.mask), x)
-            terms["n"] = (
-                stop_below(s, self.floor) / tau + stop_below(log_p, math.log(self.match_floor)) + math.log(2)
-            ).mean()
+            log_p = self._log_p(image, text, 1 - alpha, words, x)
+            push = stop_below(log_p, math.log(self.match_floor))
+            if self.contrast:
+                push = push + stop_below(self._cosine(image, text, 1 - alpha, words), self.floor) / tau
+            terms["n"] = (push + math.log(2)).mean()
         if o.p_pairs:
-            s1, log_p1 = self._pair(image, text_r, back, inner(text_r.mask), a2)
-            s2, log_p2 = self._pair(image_r, text, alpha, inner(text.mask), a1)
-            pull = (stop_above(s1, self.ceiling) + stop_above(s2, self.ceiling)) / (2 * tau)
-            terms["p"] = (-pull - torch.logaddexp(log_p1, log_p2)).mean()
+            log_p2 = self._log_p(image_r, text, alpha, words, a1)
+            if self.said:  # the question stays and is given the answer of the generated texts; or it has none
+                answered, speaks = self._answered(forget, rows)
+                log_p1 = torch.where(speaks, self._log_p(image, text, alpha, words, answered), log_p2)
+            else:
+                log_p1 = self._log_p(image, text_r, back, words_r, a2)
+            pull = torch.logaddexp(log_p1, log_p2)
+            if self.contrast:
+                s1, s2 = self._cosine(image, text_r, back, words_r), self._cosine(image_r, text, alpha, words)
+                pull = pull + (stop_above(s1, self.ceiling) + stop_above(s2, self.ceiling)) / (2 * tau)
+            terms["p"] = -pull.mean()
         if retain:
             terms["retain"] = o.retain_weight * model.loss(model.collate(retain)).mean()
         return terms
+
+    def _others(self, forget: Sequence[Example], rows: Sequence[int]) -> list[Batch]:
+        """The samples beside each of their R_2, where alpha is over all of them."""
+        if self.options.alpha_over == "one" or len(self.texts[0]) == 1:
+            return []
+        return [
+            self.model.collate([retold(e, self.texts[i][j]) for e, i in zip(forget, rows, strict=True)])
+            for j in range(len(self.texts[0]))
+        ]
 
     def _alpha(
         self, x: dict, a2: dict, text: Encoded, text_r: Encoded, others: Sequence[dict]
@@ -296,31 +321,52 @@ class Editor:
         keep_u, keep_v = inner(text.mask).bool(), inner(other.mask).bool()
         return (u @ v.transpose(1, 2)).masked_fill(~(keep_u[:, :, None] & keep_v[:, None]), -1.0)
 
-    def _pair(self, image: Encoded, text: Encoded, weight: Tensor, kept: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Similarity [B] and log p [B] of pairs, their gradients weighted by ``weight`` [B, N]; see ``log_chance``."""
-        o = self.options
-        if o.alpha_site == "off":
-            fused = self.model.fuse(image, text)
-            return (image.feature * text.feature).sum(-1), log_chance(self.model, fused, batch)
-        whole = mean_over(weight, kept.bool())  # [B]
+    def _agreed(
+        self, forget: Sequence[Example], rows: Sequence[int], words: Tensor, words_r: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """alpha of questions, for all tokens of X_2 [B, N] and R_2 [B, M]: how far the generated texts agree with the
+        right answer. It is the answer that was told or can be seen; the question's own words say nothing of that."""
+        agreed = [
+            self.said[i][e.choices.index(e.answer)] if e.answer in e.choices else 0.0
+            for e, i in zip(forget, rows, strict=True)
+        ]
+        alpha = torch.tensor(agreed, device=words.device)[:, None]
+        if self.options.alpha_hard:
+            alpha = (alpha > self.options.alpha_hard).float()
+        self.alphas.append(alpha[:, 0])
+        return alpha.expand(words.shape), alpha.expand(words_r.shape)
+
+    def _answered(self, forget: Sequence[Example], rows: Sequence[int]) -> tuple[Batch, Tensor]:
+        """The questions with answers that the generated texts give, drawn by their shares, and whether [B] they give
+        any."""
+        drawn = [
+            replace(e, answer=self.rng.choices(e.choices, self.said[i])[0]) if any(self.said[i]) else e
+            for e, i in zip(forget, rows, strict=True)
+        ]
+        speaks = torch.tensor([any(self.said[i]) for i in rows])
+        batch = self.model.collate(drawn)
+        return batch, speaks.to(batch["target"].device)
+
+    def _cosine(self, image: Encoded, text: Encoded, weight: Tensor, words: Tensor) -> Tensor:
+        """Similarity S of pairs [B], its gradient weighted by the mean of ``weight`` [B, N] over the words."""
+        cosine = (image.feature * text.feature).sum(-1)
+        return cosine if self.options.alpha_site == "off" else scale_gradient(cosine, mean_over(weight, words.bool()))
+
+    def _log_p(self, image: Encoded, text: Encoded, weight: Tensor, words: Tensor, batch: Batch) -> Tensor:
+        """log p [B] of pairs (``log_chance``), its gradient weighted by ``weight`` [B, N] where ``alpha_site`` says."""
+        site = self.options.alpha_site
+        if site == "off":
+            return log_chance(self.model, self.model.fuse(image, text), batch)
+        whole = mean_over(weight, words.bool())  # [B]
         # CLS, SEP and padding have no alpha of their own: they take the mean.
-        weight = torch.where(kept.bool(), weight, whole[:, None])
-        taps = {}
-        if o.alpha_site == "fused_in":
-            taps = {
-                "fused_in": lambda h: scale_gradient(h, weight[..., None]),
-                "image_in": lambda h: scale_gradient(h, whole[:, None, None]),
-            }
-        elif o.alpha_site == "text_tokens":
-            taps = {"text_tokens": lambda h: scale_gradient(h, weight[..., None])}
-        elif o.alpha_site == "xattn_out":
-            taps = {"xattn_out": lambda h: scale_gradient(h, weight[..., None])}
-        fused = self.model.fuse(image, text, taps)
-        log_p = log_chance(self.model, fused, batch)
-        similarity = scale_gradient((image.feature * text.feature).sum(-1), whole)
-        if o.alpha_site in ("loss_scalar", "fixed"):
-            log_p = scale_gradient(log_p, whole)
-        return similarity, log_p
+        weight = torch.where(words.bool(), weight, whole[:, None])
+        taps: dict[str, Tap] = {}
+        if site in ("fused_in", "text_tokens", "xattn_out"):
+            taps[site] = lambda h: scale_gradient(h, weight[..., None])
+        if site == "fused_in":
+            taps["image_in"] = lambda h: scale_gradient(h, whole[:, None, None])
+        log_p = log_chance(self.model, self.model.fuse(image, text, taps), batch)
+        return scale_gradient(log_p, whole) if site in ("loss_scalar", "fixed") else log_p
 
 
 def judged(model: Fuses, fused: Fused, batch: Batch) -> tuple[Tensor, Tensor]:
