@@ -86,7 +86,7 @@ def forget(
     """
     by_name = isinstance(method, str | Path)
     chosen = plugins.load_method(method) if by_name else type(method)
-    asked = read_options(chosen, options) if by_name else method
+    asked = read_options(chosen, options, task) if by_name else method
     scenario = Scenario.read(
         model, data, forget, images, allow_leakage, seed, pretrained, progress or Silent(), data_options, task
     )

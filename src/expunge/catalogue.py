@@ -9,7 +9,7 @@ from pathlib import Path
 from expunge.console import columns
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError, UnknownName
-from expunge.core.options import described
+from expunge.core.options import described, described_by_task
 from expunge.core.plugins import Entry
 
 LISTED = ("methods", "models", "data", "tasks", "suites")
@@ -96,7 +96,10 @@ def _options(path: Path, class_name: str) -> str:
     if not found:
         return "options: none"
     rows = [(o.name, o.type, f"= {o.default}" if o.default else "", o.about) for o in found]
-    return "options (-p name=value)\n" + columns(rows, "  ")
+    text = "options (-p name=value)\n" + columns(rows, "  ")
+    for task, own in described_by_task(path, class_name).items():
+        text += f"\nwhere the task is {task}: " + ", ".join(f"{name} = {value!r}" for name, value in own.items())
+    return text
 
 
 def _constant(tree: ast.Module, name: str) -> str:

@@ -224,7 +224,7 @@ def check_method(
         checked.append(sentence)
 
     promise("is a frozen dataclass", is_dataclass(chosen) and chosen.__dataclass_params__.frozen)  # type: ignore[attr-defined]
-    made = read_options(chosen, options)
+    made = read_options(chosen, options, made_for(build()))
     promise("every field has a default", all(hasattr(made, f.name) for f in fields(made)))
     doc = (chosen.__doc__ if "(" not in (chosen.__doc__ or "(")[:40] else "") or _module_doc(chosen)
     promise("its documentation begins with a line for `expunge list`", bool(doc.strip()))

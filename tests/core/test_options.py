@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from expunge.core.errors import ExpungeError, UnknownName
-from expunge.core.options import described, options, values
+from expunge.core.options import described, described_by_task, options, values
 
 
 @dataclass(frozen=True)
@@ -78,3 +78,25 @@ def test_the_source_tells_types_defaults_and_comments():
     assert list(told) == ["tau", "site", "layers", "weight", "pairs", "steps"]
     assert (told["tau"].type, told["tau"].default, told["tau"].about) == ("float", "0.05", "temperature")
     assert told["site"].about == "Where it acts, in two lines."
+
+
+@dataclass(frozen=True)
+class Tuned(Sample):
+    by_task: ClassVar[dict[str, dict[str, Any]]] = {"entailment": {"tau": 0.5, "steps": 7}}
+
+
+def test_a_task_may_have_defaults_of_its_own_and_what_is_given_wins():
+    assert options(Tuned) == Tuned() and options(Tuned, task="multiple_choice") == Tuned()
+    assert options(Tuned, ["steps=1"], "entailment") == Tuned(tau=0.5, steps=1)
+    assert options(Tuned, {"tau": 0.1}, "entailment") == Tuned(tau=0.1, steps=7)
+    assert described_by_task(Path(__file__), "Tuned") == Tuned.by_task
+    assert described_by_task(Path(__file__), "Sample") == {}
+
+
+def test_a_default_of_a_task_that_is_no_field_is_refused():
+    @dataclass(frozen=True)
+    class Wrong(Sample):
+        by_task: ClassVar[dict[str, dict[str, Any]]] = {"entailment": {"taau": 0.5}}
+
+    with pytest.raises(UnknownName):
+        options(Wrong, task="entailment")

@@ -284,3 +284,47 @@ def test_strangers_answer_by_chance_or_better(splits):
     anchors = Anchors([[e.image.open(16)] for e in whole.forget], [["red hair"] for _ in whole.forget])
     editor = Editor(CSE(alpha_site="off"), small_answers(), whole, anchors, 0)
     assert 0.05 < editor.match_floor < 0.75
+
+
+def asked(text, **options):
+    """One question, ``text`` for its R_2: the editor, its terms, and the largest gradient on the text encoder."""
+    whole = small_splits(1, "multiple_choice")
+    (first, *_) = (e for e in whole.forget if e.kind == "shared")
+    model = small_answers()
+    anchors = Anchors([[first.image.open(16)]], [[text.format(first.answer)]])
+    editor = Editor(replace(FREE, **options), model, replace(whole, forget=(first,)), anchors, 0)
+    terms = editor.terms((first,), ())
+    torch.stack(list(terms.values())).sum().backward()
+    grads = [p.grad.abs().max().item() for p in model.parts()["text"].parameters() if p.grad is not None]
+    return editor, terms, max(grads)
+
+
+def test_what_no_generated_text_answers_is_pushed_and_not_pulled():
+    editor, _, moved = asked("nothing to see", p_pairs=False)
+    assert torch.cat(editor.alphas).tolist() == [0.0] and moved > 1e-6
+    _, terms, moved = asked("nothing to see", n_pairs=False)
+    assert set(terms) == {"p"} and moved == 0.0
+
+
+def test_what_every_generated_text_answers_rightly_is_pulled_and_not_pushed():
+    editor, _, moved = asked("somebody with {}", p_pairs=False)
+    assert torch.cat(editor.alphas).tolist() == [1.0] and moved == 0.0
+    _, _, moved = asked("somebody with {}", n_pairs=False)
+    assert moved > 1e-6
+
+
+@pytest.mark.parametrize(("build", "task"), BOTH)
+def test_models_that_answer_have_no_contrast_unless_asked(build, task):
+    whole = small_splits(1, task)
+    anchors = Anchors([[e.image.open(16)] for e in whole.forget], [["red hair"] for _ in whole.forget])
+    terms = {
+        how: Editor(replace(FREE, contrast=how), build(), whole, anchors, 0).terms(whole.forget, ())
+        for how in ("auto", "off", "on")
+    }
+    assert all(torch.equal(terms["auto"][k], terms["off"][k]) for k in ("n", "p"))
+    assert not torch.equal(terms["auto"]["n"], terms["on"]["n"])
+
+
+def test_models_that_match_have_contrast(splits, other):
+    terms = {how: gradients(replace(FREE, contrast=how), splits, other)[1] for how in ("auto", "on", "off")}
+    assert torch.equal(terms["auto"]["p"], terms["on"]["p"]) and not torch.equal(terms["on"]["p"], terms["off"]["p"])

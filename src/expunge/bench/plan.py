@@ -166,7 +166,7 @@ def _block(
     for method in methods:
         path = place(suite, method.name)
         chosen = plugins.load_method(path)
-        asked, default = options(chosen, method.options), options(chosen)
+        asked, default = options(chosen, method.options, task), options(chosen, task=task)
         if method.name == CONTROL:
             cells: Mapping[int, Cell] = before
         elif method.name == REFERENCE and asked == default:

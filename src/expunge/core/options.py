@@ -24,14 +24,16 @@ class Option:
     about: str
 
 
-def options(method_class: type, given: Iterable[str] | Mapping[str, Any] = ()) -> Any:
+def options(method_class: type, given: Iterable[str] | Mapping[str, Any] = (), task: str = "retrieval") -> Any:
     """An instance of the method. ``given`` is ``["tau=0.05", …]`` or a mapping of field to value.
 
-    Values are checked against the types of the fields; names that are no field are refused with the nearest one.
+    Values are checked against the types of the fields; names that are no field are refused with the nearest one. What
+    is not given is the default for the task, where the method has one (``Method.by_task``), and otherwise the field's.
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
     values = dict(given) if isinstance(given, Mapping) else pairs(given)
+    values = {**by_task(method_class).get(task, {}), **values}
     known = {f.name: f for f in fields(method_class) if f.init}
     for name in values:
         if name not in known:
@@ -47,6 +49,12 @@ def options(method_class: type, given: Iterable[str] | Mapping[str, Any] = ()) -
         head = f"{len(lines)} option{'s' if len(lines) > 1 else ''} of {method_class.__name__} cannot be used:"
         raise ExpungeError("\n".join([head, *lines, f"There is: {', '.join(known)}."])) from None
     return method_class(**{name: getattr(checked, name) for name in known})
+
+
+def by_task(method_class: type) -> Mapping[str, Mapping[str, Any]]:
+    """Defaults that hold for one task only; see ``Method.by_task``. A user's method need not have any."""
+    told = getattr(method_class, "by_task", {})
+    return told if isinstance(told, Mapping) and all(isinstance(one, Mapping) for one in told.values()) else {}
 
 
 def values(method: Any) -> dict[str, Any]:
@@ -75,6 +83,19 @@ def described(path: Path, class_name: str) -> list[Option]:
             about = " ".join(after.value.value.split())
         found.append(Option(node.target.id, written, ast.unparse(node.value) if node.value else "", about))
     return found
+
+
+def described_by_task(path: Path, class_name: str) -> dict[str, dict[str, Any]]:
+    """``by_task`` of a class read from its source; empty where it is not written out as plain values."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (body,) = (n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name)
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "by_task":
+            try:
+                return ast.literal_eval(node.value) if node.value else {}
+            except ValueError:
+                return {}
+    return {}
 
 
 def _shadow(method_class: type) -> type:

@@ -273,10 +273,12 @@ class Method(Generic[B]):
     """A frozen dataclass whose fields are its hyper-parameters and nothing else, with one member.
 
     The type parameter is the capability it needs: ``class CSE(Method[Matches])``. ``models`` names the options that
-    name a model (a generator, say), so that a grid knows their weights, too.
+    name a model (a generator, say), so that a grid knows their weights, too. ``by_task`` holds defaults that differ
+    where the task is not retrieval: ``{"multiple_choice": {"lr": 3e-4}}``.
     """
 
     models: ClassVar[tuple[str, ...]] = ()
+    by_task: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def unlearn(self, model: B, splits: Splits, run: Run) -> B:
         """The model without ``splits.forget``. ``model`` may be changed in place; it is never the user's only copy."""
