@@ -159,6 +159,28 @@ def test_a_locked_cell_is_left_and_come_back_to(tmp_path):
     holder.wait()
 
 
+def test_a_worker_stays_with_its_setting_and_enters_another_workers_last(tmp_path):
+    """What cells of a setting share is made once; whoever comes to it while it is being made would wait."""
+    settings = [Setting("m", "w", "d", "f", (name,), 0, "retrieval") for name in "abc"]
+    cells = [Cell("method", at, method) for method in ("cse", "slug", "retrain") for at in settings]
+    shelf, asked = Shelf(tmp_path), []
+
+    def measure(cell, progress):
+        asked.append(cell.setting.who[0])
+        return scored(cell)
+
+    with shelf.claim(cells[0]):
+        with pytest.raises(KeyboardInterrupt):  # the held cell is never free: stop when all others are settled
+
+            def waiting(_):
+                raise KeyboardInterrupt
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(runner.time, "sleep", waiting)
+                runner.work(cells, shelf, measure)
+    assert asked == ["b", "b", "b", "c", "c", "c", "a", "a"]
+
+
 def test_progress_says_what_runs_and_how_long_is_left(tmp_path):
     shelf, cells = Shelf(tmp_path), grid()
     for cell in cells[:2]:

@@ -32,7 +32,8 @@ from expunge.core.record import Score
 from expunge.core.spec import digest, plain
 
 Kind = Literal["before", "retrained", "method"]
-KINDS = ("cells", "failed", "running", "locks", "anchors")
+MADE_AT_ONCE = ("cells", "failed", "running", "locks")
+KINDS = (*MADE_AT_ONCE, "anchors")
 """What a shelf's folder holds, beside a folder for each suite."""
 
 
@@ -111,7 +112,7 @@ class Shelf:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        for name in KINDS[:4]:
+        for name in MADE_AT_ONCE:
             try:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             except OSError as error:

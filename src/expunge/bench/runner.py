@@ -19,7 +19,7 @@ from typing import Any
 
 from expunge.bench import plan as plans
 from expunge.bench import reading
-from expunge.bench.cells import Cell, Shelf, folder_of
+from expunge.bench.cells import Cell, Setting, Shelf, folder_of
 from expunge.core.atomic import replace_file
 from expunge.core.run import Progress
 
@@ -100,21 +100,29 @@ def outcome(cells: Sequence[Cell], shelf: Shelf, died: Sequence[str] = (), folde
 
 
 def work(cells: Sequence[Cell], shelf: Shelf, measure: Callable[[Cell, Progress], dict[str, Any]] | None = None) -> int:
-    """One worker, in this process: returns how many cells it settled. Cells that others hold are come back to."""
+    """One worker, in this process: returns how many cells it settled. Cells that others hold are come back to.
+
+    A worker stays with a setting as long as it has cells, and enters one where it meets another worker last: cells of
+    a setting share models and anchors, and whoever needs what another is just making would wait for it.
+    """
     if measure is None:
         from expunge.bench.workshop import Workshop
 
         measure = Workshop(shelf.folder).measure
-    settled = 0
+    settled, mine = 0, None
     while left := [cell for cell in cells if not shelf.is_settled(cell)]:
         found_any = False
-        for cell in left:
+        shared: list[Setting] = []
+        while left:
+            left.sort(key=lambda cell: 0 if cell.setting == mine else 2 if cell.setting in shared else 1)  # stable
+            cell = left.pop(0)
             with shelf.claim(cell) as ours:
-                if not ours or shelf.is_settled(cell):  # somebody was faster
-                    continue
-                found_any = True
-                _settle(cell, shelf, measure)
-                settled += 1
+                if not ours:
+                    shared.append(cell.setting)
+                elif not shelf.is_settled(cell):  # nobody was faster
+                    found_any, mine = True, cell.setting
+                    _settle(cell, shelf, measure)
+                    settled += 1
         if not found_any:
             time.sleep(POLL_S)
     return settled

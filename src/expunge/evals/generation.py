@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from scipy.special import entr
@@ -28,14 +28,13 @@ from expunge.core.record import Better, Score, Scores
 from expunge.core.text import plain
 from expunge.core.types import Example, Picture
 from expunge.data.claims import claims
-from expunge.evals.probes import PictureClassifier, modality_probe
+from expunge.evals.probes import PictureClassifier
 from expunge.generators.quality import leaks
 from expunge.generators.shapes import Anchors
 from expunge.tasks.gallery import digest, group_of
 from expunge.tasks.intervals import bootstrap, by_group
 
 Claims = Callable[[str, Example], set[str]]
-Factors = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def generation_quality(
@@ -43,7 +42,6 @@ def generation_quality(
     forget: Sequence[Example],
     *,
     classifier: PictureClassifier | None = None,
-    factors: Factors | None = None,
     stated: Claims = claims,
     at_most: int = 500,
     seed: int = 0,
@@ -52,19 +50,17 @@ def generation_quality(
     read the score they stand beside: the same of X instead of R, and what vocabulary alone would give.
 
     Names: inception_score(_real), classifier_accuracy; self_bleu(_real); private_leak(_chance);
-    attribute_agreement(_chance); modality_<factor>(_control, _pictures, _texts). All but the
-    Inception Score are in per cent.
+    attribute_agreement(_chance). All but the Inception Score are in per cent.
 
     Args:
         anchors: R of every example of ``forget``, in its order.
         classifier: for the Inception Score, over the examples whose facts name its attributes. Train it on the model
             before unlearning and on pictures that are not forgotten.
-        factors: name -> (features of pictures [n, d_1], of texts [n, d_2]), as ``probes.factors`` gives them.
         stated: what a text states of an example's picture, as keys of ``Example.facts``.
         at_most: Self-BLEU compares this many texts, drawn by ``seed``.
 
     Raises:
-        ValueError: anchors or factors are not as many as the examples.
+        ValueError: anchors are not as many as the examples.
     """
     if not len(anchors.pictures) == len(anchors.texts) == len(forget):
         raise ValueError(f"{len(forget)} examples, but anchors for {len(anchors.pictures)} and {len(anchors.texts)}")
@@ -77,10 +73,6 @@ def generation_quality(
             found[name] = self_bleu(*zip(*pairs), at_most=at_most, seed=seed)
     found |= private_leak(anchors, forget, seed=seed)
     found |= attribute_agreement(anchors, forget, stated, seed=seed)
-    for name, (pictures, texts) in (factors or {}).items():
-        groups = [group_of(e) for e in forget]
-        if len(set(groups)) > 1:
-            found |= modality_probe(name, pictures, texts, groups, seed=seed)
     return found
 
 
