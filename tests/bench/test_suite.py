@@ -44,14 +44,30 @@ SHIPPED = [entry.name for entry in plugins.entries("suites")]
 def test_the_papers_tables_have_suites():
     assert {
         "forgetting", "quick", "privacy", "copyright", "generation_ablation", "loss_ablation", "table6", "table8",
-        "samples", "search", "analyses", "table7", "figures9_10",
+        "samples", "search", "search_multiple_choice", "search_entailment", "analyses", "table7", "figures9_10",
     } <= set(SHIPPED)  # fmt: skip
     assert all(entry.line for entry in plugins.entries("suites"))
 
 
+@pytest.fixture
+def everything_made(tmp_path, monkeypatch):
+    """A machine on which the models that are not shipped have been made."""
+    monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
+    for name in shelf.UNSHIPPED:
+        shelf.home(name).mkdir(parents=True)
+        (shelf.home(name) / "card.json").write_text("{}")
+
+
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_suite_is_sound(name):
+def test_every_shipped_suite_is_sound(name, everything_made):
     assert reading.read(name).rows
+
+
+def test_a_suite_with_models_that_are_yet_to_be_made_says_how(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
+    with pytest.raises(DataError) as found:
+        reading.read("table8")
+    assert all(command in str(found.value) for command in shelf.UNSHIPPED.values())
 
 
 def test_the_acceptance_table_has_its_grid_and_its_people():

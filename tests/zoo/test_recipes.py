@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from expunge.data import people, scenes
-from expunge.zoo import blip2_tiny, blip_tiny, cards, described, probe, public, sd_tiny
+from expunge.zoo import blip2_tiny, blip_tiny, cards, described, probe, public, sd_epsilon, sd_tiny
 from expunge.zoo.loop import Schedule
 
 
@@ -208,6 +208,15 @@ def test_sd_trains_draws_and_is_judged(few, tmp_path):
     found = probe.hits(judge, probe.as_levels(pictures), examples)
     assert len(found) == sum(len(probe.stated(e)) for e in examples)
     assert probe.sheet(pictures).size == (680, 68)
+
+
+def test_the_painter_that_predicts_noise_learns_in_its_u_net_alone(few, tmp_path):
+    model = sd_epsilon.begun()
+    assert model.traits.extras["prediction"] == "epsilon" and model.scheduler.alphas_cumprod[-1] > 0.004
+    before = {k: v.clone() for k, v in model.module.state_dict().items()}
+    sd_tiny.train_diffusion(model, None, few, Schedule(steps=2, warmup=1), tmp_path / "diffusion", batch=2)
+    moved = {k.partition(".")[0] for k, v in model.module.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved == {"unet"}
 
 
 @pytest.mark.parametrize("name", sorted(p.parent.name for p in cards.WEIGHTS.glob("*/card.json")))

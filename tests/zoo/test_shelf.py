@@ -52,6 +52,20 @@ def test_a_released_file_of_neither_is_refused(tmp_path):
         shelf.load(tmp_path / "other.pth")
 
 
+def test_models_that_are_not_shipped_are_made_once_and_found_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
+    for name, command in shelf.UNSHIPPED.items():
+        with pytest.raises(ExpungeError, match=command):
+            shelf.load(name)
+        small_painter().save_pretrained(shelf.home(name))
+        with pytest.raises(ExpungeError, match="not shipped"):  # no card yet: it is being made
+            shelf.locate(name)
+        (shelf.home(name) / "card.json").write_text("{}")
+        assert shelf.locate(name) == shelf.home(name) and tmp_path in shelf.home(name).parents
+        assert type(shelf.load(name)).__name__ == "StableDiffusion"
+    assert shelf.home("sd-tiny").parent == shelf.WEIGHTS
+
+
 def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(UnknownName, match="albef-tiny"):
         shelf.locate("albef-tinny")

@@ -28,7 +28,7 @@ from expunge.backbones.albef.processor import MEAN, STD
 from expunge.backbones.blip.checkpoints import ours
 from expunge.backbones.blip2 import Blip2, counted, image_settings
 from expunge.core.types import Example
-from expunge.zoo import cards, described, public
+from expunge.zoo import cards, described, public, shelf
 from expunge.zoo.loop import Schedule, pretrain, seconds_spent
 from expunge.zoo.vocabulary import tokenizer
 
@@ -241,7 +241,7 @@ def main() -> None:
     words.add_argument("--seed", type=int, default=0)
     asked = words.parse_args()
     name = NAMES[asked.language]
-    state, out = asked.state or Path(".zoo-state") / name, asked.out or cards.WEIGHTS / name
+    state, out = asked.state or Path(".zoo-state") / name, asked.out or shelf.home(name)
     material = public.training(PIXELS, state)
     schedule = Schedule(asked.steps, lr=1.5e-3, warmup=150, weight_decay=0.05, average=0.995)
     sight = Albef.from_pretrained(asked.sight).module.state_dict()

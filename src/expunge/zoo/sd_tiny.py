@@ -208,7 +208,7 @@ def train_words(
 
 def train_diffusion(
     model: StableDiffusion,
-    reader: Reader,
+    reader: Reader | None,
     material: public.Material,
     schedule: Schedule,
     state: Path,
@@ -216,7 +216,10 @@ def train_diffusion(
     batch: int = 32,
     seed: int = 0,
 ) -> None:
-    """Train the U-Net and the text encoder on the latents of ``material``; the autoencoder stays as it is."""
+    """Train the U-Net and the text encoder on the latents of ``material``; the autoencoder stays as it is.
+
+    Without a ``reader`` the text encoder stays as it is, too.
+    """
     latents = latents_of(model, material.pictures)
     portraits = max(1, batch * 3 // 8)  # sixty things in every place take longer to learn than faces
     lessons = Lessons(material, portraits, batch - portraits)
@@ -224,13 +227,14 @@ def train_diffusion(
     def terms(rng: random.Random, step: int) -> dict[str, Tensor]:
         rows, texts, stated = lessons.draw(rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=latents.device.type == "cpu"):
-            condition, mask = model.encode_prompts(texts)
+            with torch.set_grad_enabled(reader is not None):
+                condition, mask = model.encode_prompts(texts)
             error = model.denoising_loss(latents[rows], condition).mean()
-            return {"error": error, "stated": reader.loss(condition, mask, stated, rng)}
+            return {"error": error} | ({"stated": reader.loss(condition, mask, stated, rng)} if reader else {})
 
     model.unet.set_attn_processor(AttnProcessor())
     model.text.set_attn_implementation("eager")
-    trained = nn.ModuleDict({"unet": model.unet, "reader": reader})
+    trained = nn.ModuleDict({"unet": model.unet, "reader": reader}) if reader else model.unet
     pretrain(trained, terms, schedule, state, seed=seed, say=lambda line: print(line, flush=True))
     model.unet.set_attn_processor(AttnProcessor2_0())
     model.text.set_attn_implementation("sdpa")

@@ -6,10 +6,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+from expunge.core.cache import cache_root
 from expunge.core.errors import ExpungeError, UnknownName
 from expunge.core.types import Task
 
 WEIGHTS = Path(__file__).parent / "weights"
+UNSHIPPED = {
+    "blip2-t5-tiny": "python -m expunge.zoo.blip2_tiny --language t5",
+    "sd-tiny-epsilon": "python -m expunge.zoo.sd_epsilon",
+}
+"""Models that only one table needs are not shipped; the command that makes each, in half an hour on a core."""
+
+
+def made() -> Path:
+    """Where models lie that were made on this machine and are not shipped."""
+    return cache_root() / "zoo"
+
+
+def home(name: str) -> Path:
+    """Where the recipe of a zoo model puts it."""
+    return (made() if name in UNSHIPPED else WEIGHTS) / name
 
 
 def names() -> list[str]:
@@ -21,10 +37,15 @@ def names() -> list[str]:
 def locate(name: str | Path) -> Path:
     """The folder or file that ``name`` means: a zoo name, or a path that exists.
 
-    A hub id is looked for in the local hub cache only: nothing is downloaded here. Raises UnknownName otherwise.
+    A hub id is looked for in the local hub cache only: nothing is downloaded here. Raises UnknownName otherwise, and
+    ExpungeError with the command for a model of the zoo that has yet to be made.
     """
     if str(name) in names():
         return WEIGHTS / str(name)
+    if str(name) in UNSHIPPED:
+        if (made() / str(name) / "card.json").exists():  # written last
+            return made() / str(name)
+        raise ExpungeError(f"{name} is not shipped. Make it once, in about half an hour: {UNSHIPPED[str(name)]}")
     path = Path(name).expanduser()
     if path.exists():
         return path
@@ -38,7 +59,7 @@ def locate(name: str | Path) -> Path:
             raise ExpungeError(
                 f"{name} is neither a folder nor in this machine's hub cache. Download it first, or give its folder."
             ) from None
-    raise UnknownName("model", str(name), names())
+    raise UnknownName("model", str(name), [*names(), *UNSHIPPED])
 
 
 def load(name: str | Path) -> Any:
