@@ -27,7 +27,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from expunge.core.atomic import replace_file
+from expunge.core.atomic import read_object, replace_file
 from expunge.core.errors import ExpungeError
 from expunge.core.record import Score
 from expunge.core.spec import digest, plain
@@ -144,13 +144,13 @@ class Shelf:
         """What is being worked on: notes of workers that are alive, the longest at it first."""
         found = []
         for path in (self.folder / "running").glob("*.json"):
-            told = _json(path)
+            told = read_object(path)
             if told and _is_alive(told):
                 found.append(told)
         return sorted(found, key=lambda one: one["since"])
 
     def _read(self, kind: str, cell_hash: str) -> dict[str, Any] | None:
-        told = _json(self.folder / kind / f"{cell_hash}.json")
+        told = read_object(self.folder / kind / f"{cell_hash}.json")
         return told if told is not None and told.get("hash") == cell_hash else None
 
     # ---------------------------------------------------------------------------------------- writing
@@ -240,14 +240,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return value
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return told if isinstance(told, dict) else None
 
 
 def _is_alive(told: Mapping[str, Any]) -> bool:

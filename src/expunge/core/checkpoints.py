@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expunge.core.atomic import replace_file
+from expunge.core.atomic import read_object, replace_file
 from expunge.core.errors import ExpungeError
 from expunge.core.folder import CHECKPOINTS, MARKER, explained, open_whole, staged
 from expunge.core.spec import plain
@@ -200,7 +200,7 @@ def opened(
 def _begin(saved: Checkpoints, destination: Path, asked: dict[str, Any], resume: bool, refuse: bool) -> None:
     """Take over what lies there, or refuse it, or clear it."""
     place = saved.folder / ASKED
-    told = _json(place)
+    told = read_object(place)
     marker = destination / MARKER
     finished = marker.is_file() and told is not None and marker.stat().st_mtime >= place.stat().st_mtime
     differs = told != asked
@@ -219,16 +219,8 @@ def _begin(saved: Checkpoints, destination: Path, asked: dict[str, Any], resume:
 
 
 def _about(place: Path) -> dict[str, Any] | None:
-    told = _json(place / ABOUT)
+    told = read_object(place / ABOUT)
     return told if told is not None and "key" in told else None
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return told if isinstance(told, dict) else None
 
 
 def _remove(place: Path) -> None:

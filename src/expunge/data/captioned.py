@@ -28,11 +28,7 @@ class Captions:
 
     def go_through(self, files: Mapping[str, str]) -> None:
         """Every item of ``files`` (split -> file). The one for training must be there."""
-        intake = self._intake
-        there = [s for s in files if s == "train" or intake.has(files[s], f"there is no {s} split")]
-        intake.look_ahead(value.get("image") for split in there for value in intake.glance(files[split]))
-        for split in there:
-            intake.go_through(files[split], lambda value, where, at=split: self._turn(value, where, at), names)
+        self._intake.go_through_splits(files, self._turn, names, lambda value: value.get("image"))
 
     def _turn(self, value: dict[str, Any], where: str, split: str) -> list[Row]:
         tally = self._intake.tally

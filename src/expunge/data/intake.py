@@ -8,7 +8,7 @@ at the end.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,20 @@ class Intake:
         """Judge every item of a file that must be there, and list the file."""
         path = self.folder / file
         self.count(path, read_items(path, self.tally.problems), turn, names)
+
+    def go_through_splits(
+        self,
+        files: Mapping[str, str],
+        turn: Callable[[dict[str, Any], str, str], Sequence[Row]],
+        names: Callable[[dict[str, Any]], Iterable[str]],
+        picture: Callable[[dict[str, Any]], Any],
+    ) -> None:
+        """Judge every item of ``files`` (split -> file), by ``turn(value, where, split)``. Only the file for training
+        must be there. ``picture`` names the one of a sound item, which is decoded ahead of them."""
+        there = [s for s in files if s == "train" or self.has(files[s], f"there is no {s} split")]
+        self.look_ahead(picture(value) for split in there for value in self.glance(files[split]))
+        for split in there:
+            self.go_through(files[split], lambda value, where, at=split: turn(value, where, at), names)
 
     def count(
         self, path: Path, lines: Iterable[Line], turn: Turn, names: Callable[[dict[str, Any]], Iterable[str]]

@@ -74,11 +74,7 @@ class _Statements:
         self._near = Nearest(LABELS, budget=1_000)
 
     def go_through(self) -> None:
-        intake = self._intake
-        there = [s for s in FILES if s == "train" or intake.has(FILES[s], f"there is no {s} split")]
-        intake.look_ahead(_path(value.get("image")) for split in there for value in intake.glance(FILES[split]))
-        for split in there:
-            intake.go_through(FILES[split], lambda value, where, at=split: self._turn(value, where, at), _names)
+        self._intake.go_through_splits(FILES, self._turn, _names, lambda value: _path(value.get("image")))
 
     def _turn(self, value: dict[str, Any], where: str, split: str) -> list[Row]:
         intake, tally = self._intake, self._intake.tally

@@ -258,25 +258,27 @@ def generate(
     painter, writer = mvi.painter, mvi.writer
     with _computing(painter, writer):
         drafts = [[_sample(*one) for one in mvi.infer(parts, rows)] for _, rows in jobs]
+    todo = [("writing", i) for i, (turn, _) in enumerate(jobs) if turn < texts]
+    todo += [("painting", i) for i, (turn, _) in enumerate(jobs) if turn < pictures]
     seated = ""
     with (
         lasting(run, "making anchor samples", {"made": keeping.Unfinished(made)}) as making,
-        run.stage(making.shown, 2 * len(jobs)),
+        run.stage(making.shown, len(todo)),
         _computing(painter, writer),
     ):
-        for step in making.steps(2 * len(jobs)):
-            (turn, rows), (u1, u2) = jobs[step % len(jobs)], drafts[step % len(jobs)]
-            use = "writing" if step < len(jobs) else "painting"
+        for step in making.steps(len(todo)):
+            use, job = todo[step]
+            (turn, rows), (u1, u2) = jobs[job], drafts[job]
             if use != seated:
                 seated = use
                 seats.place(painter, writer, mvi.device, **{use: "generate"})
             some, seed = parts.take(rows, mvi.device), _seed(run, turn, rows)
-            if use == "writing" and turn < texts:
+            if use == "writing":
                 prefix = _join(mvi.for_writer(u1 if crossed else u2), some.from_picture, mode)
                 written = writer.write(prefix, max_tokens=max_tokens, seed=seed, sample=turn > 0)
                 for i, text in zip(rows.tolist(), written, strict=True):
                     made.texts[i].append(text)
-            if use == "painting" and turn < pictures:
+            else:
                 special = mvi.for_painter(u2 if crossed else u1)
                 condition = _join(special, some.from_text, mode)
                 plain = _join(torch.zeros_like(special), _stretched(some.nothing, some.from_text), mode)
