@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from expunge.core.scale import Scale
+
 
 class Progress(Protocol):
     """Where a loop says how far it is; the command line draws it as a bar with the time left."""
@@ -49,6 +51,7 @@ class Run:
     numbers, or words, for the record's ``generator`` part; ``keep`` holds what panels want to show (anchors), in
     memory only. ``remember`` keeps what many runs of a grid need (``bench`` sets it); it is None for a run that stands
     for itself, which keeps nothing. ``spared`` are the seconds that remembered work once took: part of the cost.
+    ``scale`` is how training loops compute.
     """
 
     seed: int = 0
@@ -61,6 +64,7 @@ class Run:
     keep: dict[str, Any] = field(default_factory=dict)
     remember: Remember | None = None
     spared: float = 0.0
+    scale: Scale = Scale()
 
     def log(self, **numbers: Any) -> None:
         self.terms.append(numbers)
