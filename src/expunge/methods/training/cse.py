@@ -50,7 +50,7 @@ from expunge.core.spec import digest
 from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, Method, Splits, Tap
 from expunge.generators import consensus, keeping, mvi, quality
 from expunge.generators.shapes import PRESETS, Anchors, Mode, Parts, Preset
-from expunge.train.constrain import frozen, scale_gradient, stop_above, stop_below
+from expunge.train.constrain import Scaled, frozen, scale_gradient, stop_above, stop_below
 from expunge.train.fit import Schedule, fast_precision, fit
 from expunge.train.reference import reference
 
@@ -362,9 +362,9 @@ class Editor:
         weight = torch.where(words.bool(), weight, whole[:, None])
         taps: dict[str, Tap] = {}
         if site in ("fused_in", "text_tokens", "xattn_out"):
-            taps[site] = lambda h: scale_gradient(h, weight[..., None])
+            taps[site] = Scaled(weight[..., None])
         if site == "fused_in":
-            taps["image_in"] = lambda h: scale_gradient(h, whole[:, None, None])
+            taps["image_in"] = Scaled(whole[:, None, None])
         log_p = log_chance(self.model, self.model.fuse(image, text, taps), batch)
         return scale_gradient(log_p, whole) if site in ("loss_scalar", "fixed") else log_p
 
