@@ -102,7 +102,11 @@ class Engine:
         return total
 
     def clip(self, most: float) -> None:
-        self.accelerator.clip_grad_norm_(self.trained, most)
+        """Bound the length of the whole gradient, wherever its parts lie."""
+        if self.is_sharded:  # accelerate takes nothing but all parameters in the model's order here
+            nn.utils.clip_grad_norm_(self.trained, most)
+        else:
+            self.accelerator.clip_grad_norm_(self.trained, most)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -123,6 +127,11 @@ class Engine:
         names = {id(p): name for name, p in self.model.module.named_parameters()}
         self.whole = self.model.module
         self.model.module = copy.deepcopy(self.whole)
+        for name, p in list(self.model.module.named_parameters()):
+            if not p.ndim:  # FSDP takes no single numbers, but vectors of one
+                owner, _, last = name.rpartition(".")
+                one = nn.Parameter(p.detach().reshape(1).clone(), requires_grad=p.requires_grad)
+                setattr(self.model.module.get_submodule(owner), last, one)
         return [self.model.module.get_parameter(names[id(p)]) for p in params]
 
 
@@ -204,7 +213,8 @@ def _shard(engine: Any, module: nn.Module) -> None:
 
     named = getattr(module, "_no_split_modules", None) or []
     units = [name for name in named if any(type(m).__name__ == name for m in module.modules())]
-    engine.state.distributed_type = DistributedType.FSDP
+    for state in (engine.state, ranks.joined()):  # the one takes it from the other whenever it is asked again
+        state.distributed_type = DistributedType.FSDP
     engine.state.fsdp_plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=units
     )
@@ -226,7 +236,7 @@ def _take_up(whole: nn.Module, sharded: nn.Module) -> None:
     for name, tensor in sharded.state_dict().items():
         full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
         target = whole.state_dict()[name]
-        target.copy_(full)
+        target.copy_(full.reshape(target.shape))
 
 
 def _flag(name: str) -> bool:
