@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 from expunge import showing
 from expunge.bench import drawing, runner
 from expunge.bench.harvest import plan_of
-from expunge.core import plugins
+from expunge.core import plugins, ranks
 from expunge.core.errors import ExpungeError, Problem
-from expunge.core.folder import amend, open_run, staged
+from expunge.core.folder import amend, open_run, scratch, staged
 from expunge.core.options import options as read_options
 from expunge.core.options import values
 from expunge.core.record import Scores
 from expunge.core.run import Progress, Run, Silent
+from expunge.core.scale import Scale
 from expunge.core.spec import Spec
 from expunge.core.types import Corpus, Task
 from expunge.data import checking
@@ -73,6 +73,7 @@ def forget(
     overwrite: bool = False,
     data_options: Mapping[str, Any] | None = None,
     task: Task = "retrieval",
+    scale: Scale | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Make a model forget and measure what changed.
@@ -82,8 +83,11 @@ def forget(
     is what it was, or will be, trained on: retrieval, multiple_choice or entailment.
     ``against="retrain"`` also trains a model without them (your own data: from ``pretrained``), or names a run whose
     retrained scores serve again. Without ``out`` the run stays in memory. Raises DataError or ExpungeError on
-    anything the caller can mend, before anything long starts. ``out="auto"`` names a folder below ``runs``.
+    anything the caller can mend, before anything long starts. ``out="auto"`` names a folder below ``runs``. ``scale``
+    says how to compute (precision, portions, LoRA). Started in several processes by ``accelerate launch``, they do one
+    run together, and the first of them writes it.
     """
+    scale = scale or Scale()
     by_name = isinstance(method, str | Path)
     chosen = plugins.load_method(method) if by_name else type(method)
     asked = read_options(chosen, options, task) if by_name else method
@@ -105,15 +109,17 @@ def forget(
         task=task,
         images=str(images) if images else None,
         pretrained=str(pretrained) if pretrained else None,
+        scale=scale.asked(),
     )
     plugins.check_capability(chosen, scenario.provides(), str(model))
     if out == "auto":
         out = Path("runs") / spec.slug
     if out is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            return _run(spec, asked, scenario, Path(scratch), keep=False)
-    with staged(out, overwrite=overwrite) as staging:
-        result = _run(spec, asked, scenario, staging, keep=True)
+        with scratch() as folder:
+            return _run(spec, asked, scenario, folder, keep=False)
+    place = out
+    with ranks.by_first(lambda: staged(place, overwrite=overwrite), scratch) as staging:
+        result = _run(spec, asked, scenario, staging, keep=ranks.is_first())
     result.folder = Path(out)
     return result
 
@@ -121,6 +127,7 @@ def forget(
 def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: bool) -> RunResult:
     """One method on one scenario: measure, unlearn, measure, write."""
     run = scenario.run(folder)
+    run.scale = Scale.of(spec.scale)
     before = scenario.original()
     assessment = scenario.assessment()
     assessment.add("before", before, run, look=True)
@@ -129,7 +136,9 @@ def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: boo
     after, cost = unlearn(method, before, scenario.splits, run)
     assessment.add("after", after, run, look=True)
     record = make_record(spec, scenario, assessment, run, cost)
-    result = RunResult(record, after, None, showing.panels(assessment, scenario.corpus, run))
+    result = RunResult(record, after, None)
+    if ranks.is_first():
+        result.panels = showing.panels(assessment, scenario.corpus, run)
     if keep:
         write(result, spec, old, folder)
     return result
@@ -148,7 +157,9 @@ def evaluate(run: str | Path, against: str | None = None, progress: Progress | N
     record.scores = {stage: dict(found) for stage, found in assessment.scores.items()}
     if oracle := record.scores.get("oracle"):
         record.summary = summarise(record.scores["after"], oracle, record.scores["before"])
-    amend(run, {"record.json": record.to_json(), "report.html": page.page(record, None)})
+    with ranks.together():
+        if ranks.is_first():
+            amend(run, {"record.json": record.to_json(), "report.html": page.page(record, None)})
     return RunResult(record, None, Path(run))
 
 
@@ -202,6 +213,7 @@ def run_suite(
     needs ``if __name__ == "__main__":``; with ``workers=0`` this process does the work. Raises ExpungeError or
     DataError on a suite that cannot be run. Cells that fail are in the outcome, and in the tables.
     """
+    ranks.refuse_many("a grid shares its cells among workers", "start it on its own, with --workers or --ray")
     outcome = runner.run(suite, out, workers, retry, watch)
     return outcome, drawing.draw(outcome.folder)
 
@@ -215,4 +227,5 @@ def demo(
     progress: Progress | None = None,
 ) -> RunResult:
     """Forget ``count`` fictitious people with the paper's method, beside what else one could do."""
+    ranks.refuse_many("the demo is small", "start it on its own")
     return demonstrate(Path(out or "runs/demo"), seed, count, fresh, overwrite or out is None, progress or Silent())

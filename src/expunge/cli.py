@@ -15,6 +15,8 @@ import typer
 from expunge import catalogue
 from expunge.console import FAILED, FINE, complain, kind_errors, progress
 from expunge.core.errors import ExpungeError
+from expunge.core.ranks import is_first
+from expunge.core.scale import Scale, read_lora
 
 app = typer.Typer(
     name="expunge",
@@ -103,8 +105,25 @@ def forget(
     allow_leakage: Leakage = False,
     overwrite: Overwrite = False,
     task: TaskName = "retrieval",
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="fp32|bf16|auto", help="Of training; by default each method's own.")
+    ] = "",
+    accumulate: Annotated[
+        int, typer.Option("--accumulate", min=1, help="Portions that a step's batch is computed in, to save memory.")
+    ] = 1,
+    recompute: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Compute activations twice instead of keeping them.")
+    ] = False,
+    lora: Annotated[
+        str,
+        typer.Option("--lora", metavar="r=8,alpha=16,roles=vision+text+fusion", help="Train thin adapters only."),
+    ] = "",
 ) -> None:
-    """Make a model forget, and measure what changed."""
+    """Make a model forget, and measure what changed.
+
+    With `accelerate launch -m expunge forget …` on many processes.
+    """
+    scale = Scale(precision, accumulate, recompute, read_lora(lora) if lora else None)  # type: ignore[arg-type]
     _known_task(task)
     _known_before_work(method, data, option or [])
     api = _api()
@@ -125,6 +144,7 @@ def forget(
             allow_leakage=allow_leakage,
             overwrite=overwrite,
             task=task,
+            scale=scale,
             progress=shown,
         )
     _say_result(result)
@@ -330,7 +350,9 @@ def _known_before_work(method: str, data: str, options: list[str]) -> None:
 
 
 def _say_result(result: Any) -> None:
-    """The table, the verdict, and where everything lies."""
+    """The table, the verdict, and where everything lies; said by one process."""
+    if not is_first():
+        return
     from rich.console import Console
 
     console = Console()

@@ -10,8 +10,10 @@ from typing import Any
 
 from rich.panel import Panel
 
+from expunge.core import ranks
 from expunge.core.delta import Delta
 from expunge.core.environment import environment
+from expunge.core.errors import ExpungeError
 from expunge.core.record import Record
 from expunge.core.run import Run
 from expunge.core.spec import Spec
@@ -22,6 +24,8 @@ from expunge.evals.summary import summarise
 from expunge.report import page, tables
 from expunge.report.cards import verdict_card
 from expunge.scenario import Scenario
+from expunge.train import engine
+from expunge.train.lora import adapted
 
 
 @dataclass
@@ -70,10 +74,20 @@ def write(result: RunResult, spec: Spec, before: Mapping[str, Any], folder: Path
 def unlearn(method: Any, model: Any, splits: Splits, run: Run) -> tuple[Any, dict[str, float]]:
     """Let a method work; drop what only training needs. Returns the model and what it cost.
 
-    Seconds of work that was remembered count as if it had been done again.
+    Seconds of work that was remembered count as if it had been done again. With several ranks all have the same model
+    in the end, and ``run.facts["ranks_differed"]`` where they had not by themselves.
     """
-    with measured() as spent:
+    lora = run.scale.lora
+    if lora and not getattr(type(method), "lora", False):
+        raise ExpungeError(
+            f"{type(method).__name__} does not say that it can train adapters only (lora: ClassVar[bool] = True): "
+            "leave --lora out, or take another method."
+        )
+    model.module.to(ranks.device())
+    with measured() as spent, adapted(model, lora, run.folder):
         after = method.unlearn(model, splits, run)
+    if engine.agree(after.module):
+        run.facts["ranks_differed"] = True
     after.drop_training_state()
     after.module.eval()
     cost = {"seconds": spent.seconds + run.spared, "peak_memory_mb": spent.peak_memory_mb}
@@ -93,6 +107,6 @@ def make_record(spec: Spec, scenario: Scenario, assessment: Assessment, run: Run
         forgotten=list(dict.fromkeys(e.group or e.id for e in scenario.splits.forget)),
         rejected=[{"id": str(r), "reason": why} for r, why in scenario.requests.rejected.items()],
         generator={k: v for k, v in run.facts.items() if k != "shipped_models"},
-        environment=environment() | {"seed": spec.seed},
+        environment=environment() | {"seed": spec.seed} | engine.describe(),
         notes=[*scenario.notes, *assessment.notes],
     )

@@ -48,6 +48,12 @@ def _told(names: tuple[str, ...], otherwise: int) -> int:
     return next((int(text) for text in found if text.isdigit()), otherwise)
 
 
+def refuse_many(why: str, instead: str) -> None:
+    """Raise ExpungeError where several processes were started for what one does."""
+    if count() > 1:
+        raise ExpungeError(f"{count()} processes were started together, but {why}: {instead}.")
+
+
 @cache
 def joined() -> Any:
     """accelerate's state of this process, once it has met the others. Raises ExpungeError where they cannot meet."""

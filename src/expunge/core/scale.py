@@ -23,7 +23,7 @@ class Lora:
     """
 
     r: int = 8
-    alpha: float = 16.0
+    alpha: int = 16
     roles: str = "vision+text+fusion"
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ def read_lora(text: str) -> Lora:
         if name not in known:
             raise UnknownName("setting of --lora", name, known)
         try:
-            values[name] = {"int": int, "float": float, "str": str}[str(known[name])](value)
+            values[name] = {"int": int, "str": str}[str(known[name])](value)
         except ValueError:
-            raise ExpungeError(f"--lora {name}={value}: this must be a number.") from None
+            raise ExpungeError(f"--lora {name}={value}: this must be a whole number.") from None
     return Lora(**values)

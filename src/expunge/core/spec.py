@@ -12,7 +12,7 @@ from typing import Any
 from expunge.core.errors import ExpungeError
 
 UNASKED = ("out", "with_samples")  # where the answer goes and what is kept of it change no number
-ADDED = {"task": "retrieval", "images": None, "pretrained": None}
+ADDED = {"task": "retrieval", "images": None, "pretrained": None, "scale": {}}
 """Fields younger than the first runs, with the value that these had: it stays out of the hash, so that theirs fit."""
 
 
@@ -24,7 +24,7 @@ class Spec:
     ``method`` is a name or the path of a user's file; ``method_source`` is that file's hash, so that an edited file
     is another question. ``against`` is None or the oracle to compare with, ``"retrain"`` or a run folder. ``task`` is
     what is trained and measured. ``images`` and ``pretrained`` are what a user's own data and model were given with,
-    so that a later evaluation finds them.
+    so that a later evaluation finds them. ``scale`` is what was asked of the computing (``Scale.asked``).
     """
 
     model: str
@@ -41,6 +41,7 @@ class Spec:
     task: str = "retrieval"
     images: str | None = None
     pretrained: str | None = None
+    scale: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The whole spec with its hash, for people to read and ``from_json`` to read back."""

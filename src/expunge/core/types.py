@@ -274,11 +274,13 @@ class Method(Generic[B]):
 
     The type parameter is the capability it needs: ``class CSE(Method[Matches])``. ``models`` names the options that
     name a model (a generator, say), so that a grid knows their weights, too. ``by_task`` holds defaults that differ
-    where the task is not retrieval: ``{"multiple_choice": {"lr": 3e-4}}``.
+    where the task is not retrieval: ``{"multiple_choice": {"lr": 3e-4}}``. ``lora`` says that it makes sense when only
+    adapters are trained: it fits what takes a gradient, and holds no weights of its own.
     """
 
     models: ClassVar[tuple[str, ...]] = ()
     by_task: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    lora: ClassVar[bool] = False
 
     def unlearn(self, model: B, splits: Splits, run: Run) -> B:
         """The model without ``splits.forget``. ``model`` may be changed in place; it is never the user's only copy."""

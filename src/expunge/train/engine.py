@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core import ranks
+from expunge.core.delta import fingerprint
 from expunge.core.errors import ExpungeError
 from expunge.core.scale import Scale
 from expunge.core.types import Example
@@ -49,8 +50,8 @@ class Objective(nn.Module):
 class Engine:
     """One training loop's model, loss and optimiser, ready for however many processes there are.
 
-    ``optimizer`` makes one for ``params``, or for their copies where they are sharded. Raises ExpungeError where the launcher asked
-    for what cannot be done here.
+    ``optimizer`` makes one for ``params``, or for their copies where they are sharded; ``clip`` bounds the length of
+    the gradient (0: not at all). Raises ExpungeError where the launcher asked for what cannot be done here.
     """
 
     def __init__(
@@ -60,11 +61,14 @@ class Engine:
         params: list[nn.Parameter],
         optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
         precision: str,
+        clip: float,
         scale: Scale,
     ):
-        self.model, self.scale = model, scale
+        self.model, self.scale, self._clip = model, scale, clip
+        if scale.accumulate > 1 and _flag("ACCELERATE_USE_DEEPSPEED"):
+            raise ExpungeError("--accumulate does not go with DeepSpeed, which steps by itself: take smaller batches.")
         self.precision = fast_precision() if scale.precision == "auto" else scale.precision or precision
-        self.accelerator = _accelerator(model.module)
+        self.accelerator = _accelerator(model.module, clip)
         self.whole: nn.Module | None = None
         if self.is_sharded:
             params = self._on_a_copy(params)
@@ -77,6 +81,11 @@ class Engine:
     @property
     def is_sharded(self) -> bool:
         return self.accelerator.is_fsdp2
+
+    @property
+    def leaves_gradients(self) -> bool:
+        """Whether whole gradients lie in the model's own parameters between ``gradients`` and the step."""
+        return not (self.is_sharded or _flag("ACCELERATE_USE_DEEPSPEED"))
 
     def gradients(self, forget: Sequence[Example], retain: Sequence[Example]) -> Terms:
         """Leave the gradients of one step in the parameters; returns the loss's terms.
@@ -101,12 +110,12 @@ class Engine:
             total = terms
         return total
 
-    def clip(self, most: float) -> None:
+    def clip(self) -> None:
         """Bound the length of the whole gradient, wherever its parts lie."""
-        if self.is_sharded:  # accelerate takes nothing but all parameters in the model's order here
-            nn.utils.clip_grad_norm_(self.trained, most)
-        else:
-            self.accelerator.clip_grad_norm_(self.trained, most)
+        if self._clip and self.is_sharded:  # accelerate takes nothing but all parameters in the model's order here
+            nn.utils.clip_grad_norm_(self.trained, self._clip)
+        elif self._clip:
+            self.accelerator.clip_grad_norm_(self.trained, self._clip)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -124,15 +133,16 @@ class Engine:
 
     def _on_a_copy(self, params: list[nn.Parameter]) -> list[nn.Parameter]:
         """Let the model go on as a copy of itself that may be sharded; the copies of ``params``."""
-        names = {id(p): name for name, p in self.model.module.named_parameters()}
-        self.whole = self.model.module
-        self.model.module = copy.deepcopy(self.whole)
-        for name, p in list(self.model.module.named_parameters()):
+        whole: nn.Module = self.model.module
+        module = copy.deepcopy(whole)
+        for name, p in list(module.named_parameters()):
             if not p.ndim:  # FSDP takes no single numbers, but vectors of one
                 owner, _, last = name.rpartition(".")
                 one = nn.Parameter(p.detach().reshape(1).clone(), requires_grad=p.requires_grad)
-                setattr(self.model.module.get_submodule(owner), last, one)
-        return [self.model.module.get_parameter(names[id(p)]) for p in params]
+                setattr(module.get_submodule(owner), last, one)
+        self.whole, self.model.module = whole, module
+        names = {id(p): name for name, p in whole.named_parameters()}
+        return [module.get_parameter(names[id(p)]) for p in params]
 
 
 def portions(
@@ -150,6 +160,21 @@ def portions(
     return list(zip(cut(forget), cut(retain)))
 
 
+def agree(module: nn.Module) -> bool:
+    """Give every rank the first one's weights; whether any had others. Every rank must ask."""
+    if ranks.count() == 1:
+        return False
+    from torch import distributed
+
+    differed = len(set(ranks.gather(fingerprint(module.state_dict())))) > 1
+    if differed:
+        for tensor in module.state_dict().values():
+            held = tensor.to(ranks.device())
+            distributed.broadcast(held, src=0)
+            tensor.copy_(held)
+    return differed
+
+
 def describe() -> dict[str, Any]:
     """For the record: how many processes worked, and in which way. Empty for one."""
     if ranks.count() == 1:
@@ -161,7 +186,7 @@ def describe() -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------- inside
 
 
-def _accelerator(module: nn.Module) -> Any:
+def _accelerator(module: nn.Module, clip: float) -> Any:
     """accelerate's engine as the launcher asked for it."""
     _refuse_the_impossible()
     from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -179,7 +204,7 @@ def _accelerator(module: nn.Module) -> Any:
     if (plugin := getattr(engine.state, "deepspeed_plugin", None)) is not None:
         # It wants to know a batch per process; ours is drawn for all of them and only counted here.
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1
-        plugin.deepspeed_config["gradient_accumulation_steps"] = 1
+        plugin.deepspeed_config |= {"gradient_accumulation_steps": 1, "gradient_clipping": clip}
     return engine
 
 

@@ -77,9 +77,11 @@ def fit(
     """
     trained = [p for p in (params if params is not None else model.module.parameters()) if p.requires_grad]
     steps = schedule.steps(len(splits.forget))
-    engine = Engine(model, loss, trained, lambda chosen: _optimizer(chosen, schedule), schedule.precision, run.scale)
-    if after_backward and engine.is_sharded:
-        raise ExpungeError(f"{what} masks gradients of whole weights, and FSDP shards them: run it without FSDP.")
+    engine = Engine(
+        model, loss, trained, lambda chosen: _optimizer(chosen, schedule), schedule.precision, schedule.clip, run.scale
+    )
+    if after_backward and not engine.leaves_gradients:
+        raise ExpungeError(f"{what} masks gradients of whole weights, which this engine keeps for itself: use DDP.")
     optimizer = engine.optimizer
     rng = random.Random(f"fit:{run.seed}")
     torch.manual_seed(run.seed)
@@ -101,8 +103,7 @@ def fit(
                     raise FloatingPointError(f"{what}: {odd} at step {step}; try a smaller lr.") from None
                 if after_backward:
                     after_backward()
-                if schedule.clip:
-                    engine.clip(schedule.clip)
+                engine.clip()
                 optimizer.step()
                 run.log(what=what, step=step, **{k: round(v.item(), 5) for k, v in terms.items()})
                 run.progress.advance()

@@ -24,7 +24,7 @@ MARK = "recomputed"
 
 @contextmanager
 def recomputing(module: nn.Module, wanted: bool = True) -> Iterator[None]:
-    """Inside the block every layer of ``module`` keeps its input only. Raises ExpungeError for a model that names none."""
+    """Inside the block every layer of ``module`` keeps its input only. ExpungeError for a model that names none."""
     found = layers(module) if wanted else []
     if wanted and not found:
         raise ExpungeError(f"gradient checkpointing is not known for a {type(module).__name__}: it names no layers.")

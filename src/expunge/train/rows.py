@@ -23,8 +23,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from expunge.core import ranks
+from expunge.core.run import Progress
 
 C = TypeVar("C", bound=Callable[..., Any])
+Item = TypeVar("Item")
+Made = TypeVar("Made", bound=tuple)
 
 _sharing = False
 _calls = 0
@@ -72,24 +75,23 @@ def gather_rows(mine: Tensor, counts: Sequence[int]) -> Tensor:
     return _exchange(mine, counts)
 
 
-def gather_parts(mine: Sequence[Tensor], owners: Sequence[int]) -> list[Tensor]:
-    """Tensors in their order, of which rank ``owners[k]`` has made the k-th; ``mine`` are this rank's, in order.
+def spread(
+    items: Sequence[Item], work: Callable[[Item], Made], progress: Progress, size: Callable[[Item], int]
+) -> list[Made]:
+    """``work`` done on every item by one of the ranks, in order, on every rank; neighbours stay with one rank.
 
-    They may differ in all sizes. Without gradients. Every rank must ask.
+    Results are tuples of tensors or None, without gradients; they may differ in all sizes. ``size`` says how far an
+    item moves the bar. Raises on every rank what ``work`` raises on one. Every rank must ask.
     """
-    if ranks.count() == 1:
-        return list(mine)
-    told = ranks.gather([(tuple(t.shape), t.dtype) for t in mine])
-    flat = torch.cat([_bytes(t) for t in mine]) if mine else torch.empty(0, dtype=torch.uint8)
-    sizes = [sum(torch.Size(shape).numel() * dtype.itemsize for shape, dtype in some) for some in told]
-    held = _exchange(flat, sizes).split(sizes)
-    home = mine[0].device if mine else ranks.device()
-    queues = [
-        iter(part.split([torch.Size(shape).numel() * dtype.itemsize for shape, dtype in some]) if some else ())
-        for part, some in zip(held, told)
-    ]
-    kinds = [iter(some) for some in told]
-    return [_unpacked(next(queues[o]), *next(kinds[o])).to(home) for o in owners]
+    many = ranks.count()
+    owners = [i * many // len(items) for i in range(len(items))]
+    mine: list[Made] = []
+    with ranks.together():
+        for item, owner in zip(items, owners):
+            if owner == ranks.index():
+                mine.append(work(item))
+                progress.advance(many * size(item))
+    return mine if many == 1 else _everybodys(mine, owners)
 
 
 # ---------------------------------------------------------------------------------------------- inside
@@ -105,7 +107,7 @@ def _shared(method: Callable[..., Any], rows: int, given: Sequence, named: Mappi
     made: Any = None
     try:
         with sharing(False), _own_draws() if training else nullcontext():
-            made = method(*(_some(v, chosen, rows) for v in given), **{k: _some(v, chosen, rows) for k, v in named.items()})
+            made = method(*(_some(v, chosen) for v in given), **{k: _some(v, chosen) for k, v in named.items()})
     except Exception as caught:
         error = caught
     _settle(error)
@@ -141,17 +143,18 @@ def _height(value: Any) -> int:
 
 
 def _are_taps(value: Any) -> bool:
-    return isinstance(value, Mapping) and bool(value) and all(callable(v) and not isinstance(v, Tensor) for v in value.values())
+    return isinstance(value, Mapping) and bool(value) and not any(isinstance(v, Tensor) for v in value.values())
 
 
-def _some(value: Any, chosen: slice, rows: int) -> Any:
+def _some(value: Any, chosen: slice) -> Any:
     """The chosen rows of an argument."""
     if value is None:
         return None
     if isinstance(value, Mapping):
         return {k: v.take(chosen) if hasattr(v, "take") and callable(v) else v[chosen] for k, v in value.items()}
     if isinstance(value, tuple):  # a named one: encoded or fused
-        return type(value)(*(None if v is None else v[chosen] for v in value))
+        taken: Any = type(value)
+        return taken(*(None if v is None else v[chosen] for v in value))
     return value[chosen]
 
 
@@ -162,6 +165,28 @@ def _gathered(made: Any, size: int, counts: Sequence[int]) -> Any:
     if isinstance(made, Tensor):
         return gather_rows(made[:size], counts)
     return type(made)(*(_gathered(part, size, counts) for part in made))
+
+
+def _everybodys(mine: Sequence[Any], owners: Sequence[int]) -> list[Any]:
+    """Tuples of tensors in order, of which rank ``owners[k]`` has made the k-th."""
+    told = ranks.gather([[None if t is None else (tuple(t.shape), t.dtype) for t in made] for made in mine])
+    flat = [_bytes(t) for made in mine for t in made if t is not None]
+    home = next((t.device for made in mine for t in made if t is not None), ranks.device())
+    sizes = [[_size(one) for made in some for one in made] for some in told]
+    empty = torch.empty(0, dtype=torch.uint8)
+    held = _exchange(torch.cat(flat) if flat else empty, [sum(one) for one in sizes]).split([sum(one) for one in sizes])
+    parts = [iter(part.split(one)) for part, one in zip(held, sizes)]
+    shapes = [iter(some) for some in told]
+    found = []
+    for owner in owners:
+        made = [(next(parts[owner]), one) for one in next(shapes[owner])]
+        found.append(tuple(None if one is None else _unpacked(part, *one).to(home) for part, one in made))
+    return found
+
+
+def _size(told: tuple[tuple[int, ...], torch.dtype] | None) -> int:
+    """Bytes of a tensor of that shape and type."""
+    return 0 if told is None else torch.Size(told[0]).numel() * told[1].itemsize
 
 
 class _Gather(torch.autograd.Function):
@@ -183,7 +208,7 @@ class _Gather(torch.autograd.Function):
 
 
 def _exchange(mine: Tensor, counts: Sequence[int]) -> Tensor:
-    """All ranks' rows. They travel as bytes, so that every type may; the shorter ones are padded, as all must be equal."""
+    """All ranks' rows. They travel as bytes, so that every type may; shorter ones are padded, as all must be equal."""
     from torch import distributed
 
     mine, most = mine.detach(), max(counts)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,7 @@ ROLES = {"text+fusion": ("text", "fusion"), "heads+fusion": ("head", "projector"
 
 @dataclass(frozen=True)
 class BadTeacher(Method[Fuses]):
+    lora: ClassVar[bool] = True
     epochs: int = 1  # passes over the forget pairs and the part of the retained ones
     least_steps: int = 30  # more epochs where that is fewer steps
     lr: float = 3e-4  # AdamW's peak

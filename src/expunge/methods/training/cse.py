@@ -59,6 +59,7 @@ Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "
 
 @dataclass(frozen=True)
 class CSE(Method[Fuses]):
+    lora: ClassVar[bool] = True
     models: ClassVar[tuple[str, ...]] = ("painter", "writer")
     by_task: ClassVar[Mapping[str, Mapping[str, Any]]] = {"multiple_choice": {"lr": 6e-4}}
     epochs: int = 18  # passes over the forget pairs
@@ -360,9 +361,8 @@ class Editor:
         whole = mean_over(weight, words.bool())  # [B]
         # CLS, SEP and padding have no alpha of their own: they take the mean.
         weight = torch.where(words.bool(), weight, whole[:, None])
-        taps: dict[str, Tap] = {}
-        if site in ("fused_in", "text_tokens", "xattn_out"):
-            taps[site] = Scaled(weight[..., None])
+        tapped = site in ("fused_in", "text_tokens", "xattn_out")
+        taps: dict[str, Tap] = {site: Scaled(weight[..., None])} if tapped else {}
         if site == "fused_in":
             taps["image_in"] = Scaled(whole[:, None, None])
         log_p = log_chance(self.model, self.model.fuse(image, text, taps), batch)

@@ -10,6 +10,7 @@ Departs: lr and the least number of steps were chosen on other people (`expunge 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from expunge.core.run import Run
 from expunge.core.types import Backbone, Method, Splits
@@ -19,6 +20,7 @@ from expunge.train.task import train_task
 
 @dataclass(frozen=True)
 class GradientAscent(Method[Backbone]):
+    lora: ClassVar[bool] = True
     epochs: int = 1
     least_steps: int = 24  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4

@@ -24,7 +24,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ from expunge.train.reference import reference
 
 @dataclass(frozen=True)
 class MultiDelete(Method[Fuses]):
+    lora: ClassVar[bool] = True
     epochs: int = 10  # passes over the forget pairs
     least_steps: int = 30  # more epochs where the forget set is so small that it would be seen in fewer steps
     most_steps: int = 400  # fewer where it is so large that it would be seen in more; 0: never
