@@ -37,13 +37,14 @@ Loss = Callable[[Sequence[Example], Sequence[Example]], Terms]
 class Objective(nn.Module):
     """Model and loss behind one ``forward``, so that every engine sees all that is computed."""
 
-    def __init__(self, module: nn.Module, loss: Loss):
+    def __init__(self, module: nn.Module, loss: Loss, settling: bool = True):
         super().__init__()
         self.module = module
         self.loss = loss
+        self.settling = settling
 
     def forward(self, forget: Sequence[Example], retain: Sequence[Example]) -> Terms:
-        with sharing():
+        with sharing(settling=self.settling):
             return self.loss(forget, retain)
 
 
@@ -70,13 +71,18 @@ class Engine:
         self.precision = fast_precision() if scale.precision == "auto" else scale.precision or precision
         self.accelerator = _accelerator(model.module, clip)
         self.whole: nn.Module | None = None
+        # In the model's order, not the optimiser's: the length of a gradient is rounded in the order of its parts.
+        self.trained = params
         if self.is_sharded:
-            params = self._on_a_copy(params)
+            names = self._on_a_copy(params)
+            params = [model.module.get_parameter(name) for name in names]
         made = optimizer(params)
-        self.objective, self.optimizer = self.accelerator.prepare(Objective(model.module, loss), made)
+        self.objective, self.optimizer = self.accelerator.prepare(
+            Objective(model.module, loss, settling=not self.is_sharded), made
+        )
         if self.is_sharded:
             _let_methods_gather(self.objective)
-        self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+            self.trained = [model.module.get_parameter(name) for name in names]  # sharded ones have taken their places
 
     @property
     def is_sharded(self) -> bool:
@@ -131,8 +137,8 @@ class Engine:
                 self.model.module = self.whole
             self.accelerator.free_memory()
 
-    def _on_a_copy(self, params: list[nn.Parameter]) -> list[nn.Parameter]:
-        """Let the model go on as a copy of itself that may be sharded; the copies of ``params``."""
+    def _on_a_copy(self, params: list[nn.Parameter]) -> list[str]:
+        """Let the model go on as a copy of itself that may be sharded; the names of ``params``."""
         whole: nn.Module = self.model.module
         module = copy.deepcopy(whole)
         for name, p in list(module.named_parameters()):
@@ -142,7 +148,7 @@ class Engine:
                 setattr(module.get_submodule(owner), last, one)
         self.whole, self.model.module = whole, module
         names = {id(p): name for name, p in whole.named_parameters()}
-        return [module.get_parameter(names[id(p)]) for p in params]
+        return [names[id(p)] for p in params]
 
 
 def portions(

@@ -30,18 +30,24 @@ Item = TypeVar("Item")
 Made = TypeVar("Made", bound=tuple)
 
 _sharing = False
+_settling = True
 _calls = 0
 
 
 @contextmanager
-def sharing(wanted: bool = True) -> Iterator[None]:
-    """Inside the block the methods marked ``by_rows`` share their rows out, where there are several ranks."""
-    global _sharing
-    before, _sharing = _sharing, wanted and ranks.count() > 1
+def sharing(wanted: bool = True, *, settling: bool = True) -> Iterator[None]:
+    """Inside the block the methods marked ``by_rows`` share their rows out, where there are several ranks.
+
+    ``settling``: where one rank fails the others are told at once. Not where ranks wait for one another inside layers:
+    there the one that fails leaves, and the launcher ends the others.
+    """
+    global _sharing, _settling
+    before = _sharing, _settling
+    _sharing, _settling = wanted and ranks.count() > 1, settling
     try:
         yield
     finally:
-        _sharing = before
+        _sharing, _settling = before
 
 
 def by_rows(method: C) -> C:
@@ -105,12 +111,16 @@ def _shared(method: Callable[..., Any], rows: int, given: Sequence, named: Mappi
     chosen = slice(start, start + size) if size else slice(0, 1)
     error: Exception | None = None
     made: Any = None
+    settling = _settling
     try:
         with sharing(False), _own_draws() if training else nullcontext():
             made = method(*(_some(v, chosen) for v in given), **{k: _some(v, chosen) for k, v in named.items()})
     except Exception as caught:
+        if not settling:
+            raise
         error = caught
-    _settle(error)
+    if settling:
+        _settle(error)
     return _gathered(made, size, counts)
 
 
