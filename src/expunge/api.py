@@ -8,6 +8,7 @@ from typing import Any
 
 from expunge import showing
 from expunge.bench import drawing, runner
+from expunge.bench.cluster import Resources
 from expunge.bench.harvest import plan_of
 from expunge.core import plugins, ranks
 from expunge.core.errors import ExpungeError, Problem
@@ -205,16 +206,17 @@ def run_suite(
     workers: int = 1,
     retry: bool = False,
     watch: runner.Watch | None = None,
+    on_ray: Resources | None = None,
 ) -> tuple[runner.Outcome, drawing.Drawn]:
     """Measure the missing cells of a suite and draw its tables; ``out`` is ``runs/bench`` unless it is named,
     and holds the cells of all its suites; the suite's own files lie below it.
 
     ``suite`` is a TOML file or a name of ours. Workers are processes of their own, so a script that asks for them
-    needs ``if __name__ == "__main__":``; with ``workers=0`` this process does the work. Raises ExpungeError or
-    DataError on a suite that cannot be run. Cells that fail are in the outcome, and in the tables.
+    needs ``if __name__ == "__main__":``; with ``workers=0`` this process does the work, with ``on_ray`` a Ray cluster.
+    Raises ExpungeError or DataError on a suite that cannot be run. Cells that fail are in the outcome and the tables.
     """
     ranks.refuse_many("a grid shares its cells among workers", "start it on its own, with --workers or --ray")
-    outcome = runner.run(suite, out, workers, retry, watch)
+    outcome = runner.run(suite, out, workers, retry, watch, on_ray)
     return outcome, drawing.draw(outcome.folder)
 
 

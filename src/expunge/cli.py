@@ -200,6 +200,11 @@ def bench(
     retry: Annotated[bool, typer.Option("--retry", help="Try failed cells again.")] = False,
     only_table: Annotated[bool, typer.Option("--only-table", help="Measure nothing; draw what is there.")] = False,
     list_cells: Annotated[bool, typer.Option("--list", help="Measure nothing; list every cell and its state.")] = False,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Tasks on a Ray cluster (RAY_ADDRESS, else this machine) instead of workers.")
+    ] = False,
+    cpus: Annotated[float, typer.Option("--cpus", min=0, help="CPUs that a task on Ray needs.")] = 1.0,
+    gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs that a task on Ray needs.")] = 0.0,
 ) -> None:
     """Fill the missing cells of a grid.
 
@@ -213,14 +218,18 @@ def bench(
         if only_table:
             _say_drawn(glance.table(suite, out))
         return
+    from expunge.bench.cells import folder_of
+    from expunge.bench.locking import doubt
     from expunge.bench.suite import find
 
-    find(suite)  # a misspelt name costs no ten seconds
+    file = find(suite)  # a misspelt name costs no ten seconds
     api = _api()
     from expunge.bench.board import board
 
+    if why := doubt(folder_of(file.stem, out).absolute()):
+        complain(f"note: {why}")
     with board() as watch:
-        outcome, drawn = api.run_suite(suite, out, workers, retry, watch)
+        outcome, drawn = api.run_suite(suite, out, workers, retry, watch, api.Resources(cpus, gpus) if ray else None)
     _say_drawn(drawn)
     for one in outcome.died:
         complain(f"{one}. Its cell is missing again; the same command goes on.")

@@ -76,6 +76,8 @@ def shares(rows: int) -> list[int]:
 
 def gather_rows(mine: Tensor, counts: Sequence[int]) -> Tensor:
     """Every rank's rows [counts[i], ...] below one another, on every rank; gradients come back to whoever made them."""
+    if len(counts) == 1:
+        return mine
     if torch.is_grad_enabled() and mine.requires_grad:
         return _Gather.apply(mine, tuple(counts))  # type: ignore[return-value]
     return _exchange(mine, counts)
