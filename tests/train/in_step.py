@@ -112,7 +112,7 @@ def gathered() -> list[Any]:
     def work(n: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         return torch.full((n, 2), n, dtype=torch.long), None if n == 2 else torch.ones(n)
 
-    return [*found, *spread([1, 2, 3], work, Silent(), int), spread([4], work, Silent(), int)]
+    return [*found, *spread([1, 2, 3], work, Silent(), int), *spread([4], work, Silent(), int)]
 
 
 def everything() -> dict[str, Any]:
