@@ -12,7 +12,10 @@ import pytest
 import torch
 
 from expunge.core.errors import ExpungeError
+from expunge.core.run import Run
 from expunge.core.scale import Scale
+from expunge.methods.training.adversarial import Adversarial
+from expunge.testing import small_albef, small_splits
 from expunge.train.engine import Engine, portions
 
 SCRIPT = Path(__file__).with_name("in_step.py")
@@ -96,6 +99,13 @@ def test_an_error_of_one_rank_reaches_the_other(two):
     first, second = two["failing"].split(" / ")
     assert first.startswith("Elsewhere: process 1 of 2 stopped")
     assert second == "ValueError: a picture that only this process cannot read"
+
+
+def test_a_loss_that_reads_weights_refuses_to_see_parts_of_them(monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "ACCELERATE_USE_FSDP": "true"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ExpungeError, match="Adv holds every weight .* without FSDP"):
+        Adversarial().unlearn(small_albef(), small_splits(), Run())
 
 
 def test_portions_cover_a_step_once():

@@ -181,6 +181,12 @@ def agree(module: nn.Module) -> bool:
     return differed
 
 
+def need_whole_weights(why: str) -> None:
+    """Raise ExpungeError where weights will be sharded, for a loss that reads them otherwise than by calling layers."""
+    if ranks.count() > 1 and _flag("ACCELERATE_USE_FSDP"):
+        raise ExpungeError(f"{why}, and FSDP leaves each process a part of them: launch it without FSDP.")
+
+
 def describe() -> dict[str, Any]:
     """For the record: how many processes worked, and in which way. Empty for one."""
     if ranks.count() == 1:
