@@ -232,7 +232,7 @@ def _refuse_the_impossible() -> None:
         from importlib.util import find_spec
 
         if find_spec("deepspeed") is None:
-            raise ExpungeError("DeepSpeed was asked for and is not installed: pip install 'expunge[deepspeed]'.")
+            raise ExpungeError("DeepSpeed was asked for and is not installed: pip install deepspeed.")
         if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3":
             raise ExpungeError(
                 "DeepSpeed's third stage cuts weights that losses here read directly (temperature, position "
