@@ -15,6 +15,7 @@ import expunge
 from expunge import cli
 from expunge.core.errors import ExpungeError, Problem
 from expunge.core.folder import staged
+from expunge.core.scale import Lora, Scale
 
 
 class Result:
@@ -82,6 +83,7 @@ def test_forget_passes_on_what_was_asked(api, monkeypatch, method, capsys):
     words = ["forget", "--model", "albef-tiny", "--data", "people:validation", "--forget", "p1,p2", "--forget", "p3"]
     more = ["--method", method, "-p", "tau=0.1", "--seed", "7", "--against", "retrain", "--with-samples", "--out", "x"]
     more += ["--task", "entailment"]
+    more += ["--precision", "bf16", "--accumulate", "2", "--gradient-checkpointing", "--lora", "r=4"]
     assert run(monkeypatch, *words, *more) == 0
     ((name, positional, named),) = api.calls
     assert name == "forget" and positional == ()
@@ -89,7 +91,7 @@ def test_forget_passes_on_what_was_asked(api, monkeypatch, method, capsys):
         "model": "albef-tiny", "data": "people:validation", "forget": ["p1", "p2", "p3"], "method": method,
         "options": ["tau=0.1"], "seed": 7, "against": "retrain", "with_samples": True, "out": Path("x"),
         "images": None, "pretrained": None, "allow_leakage": False, "overwrite": False,
-        "task": "entailment",
+        "task": "entailment", "scale": Scale("bf16", 2, True, Lora(4)),
     }  # fmt: skip
     captured = capsys.readouterr()
     assert captured.out == "a [table] of numbers\na verdict\n" and "working" in captured.err
