@@ -15,6 +15,7 @@ import expunge
 from expunge import cli
 from expunge.core.errors import ExpungeError, Problem
 from expunge.core.folder import staged
+from expunge.core.scale import Lora, Scale
 from expunge.core.stopping import Stopped
 from expunge.core.types import Corpus, Example
 from expunge.data.drawing import DrawnPicture
@@ -100,6 +101,7 @@ def test_forget_passes_on_what_was_asked(api, monkeypatch, method, capsys):
     more = ["--method", method, "-p", "tau=0.1", "--seed", "7", "--against", "retrain", "--with-samples", "--out", "x"]
     more += ["--task", "entailment", "--save-every", "100steps", "--no-resume"]
     more += ["-d", "size=50", "--data-option", "seed=3"]
+    more += ["--precision", "bf16", "--accumulate", "2", "--gradient-checkpointing", "--lora", "r=4"]
     assert run(monkeypatch, *words, *more) == 0
     ((name, positional, named),) = api.calls
     assert name == "forget" and positional == ()
@@ -109,6 +111,7 @@ def test_forget_passes_on_what_was_asked(api, monkeypatch, method, capsys):
         "images": None, "pretrained": None, "allow_leakage": False, "overwrite": False,
         "task": "entailment", "include_near": False, "save_every": "100steps", "resume": False,
         "data_options": {"size": 50, "seed": 3}, "make_original": False,
+        "scale": Scale("bf16", 2, True, Lora(4)),
     }  # fmt: skip
     captured = capsys.readouterr()
     assert captured.out == "a [table] of numbers\na verdict\n" and "working" in captured.err

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from expunge import foresight, showing
 from expunge.bench import drawing, runner
+from expunge.bench.cluster import Resources
 from expunge.bench.harvest import plan_of
-from expunge.core import plugins
-from expunge.core.checkpoints import Pace, opened
+from expunge.core import plugins, ranks
+from expunge.core.checkpoints import Checkpoints, Pace, opened
 from expunge.core.errors import ExpungeError, Problem
-from expunge.core.folder import amend, open_run, staged
+from expunge.core.folder import amend, open_run, scratch, staged
 from expunge.core.options import options as read_options
 from expunge.core.options import values
 from expunge.core.record import Scores
 from expunge.core.run import Progress, Run, Silent
+from expunge.core.scale import Scale
 from expunge.core.spec import Spec
 from expunge.core.types import Corpus, Task
 from expunge.data import checking
@@ -105,6 +107,7 @@ def forget(
     task: Task = "retrieval",
     include_near: bool = False,
     make_original: bool | Mapping[str, Any] = False,
+    scale: Scale | None = None,
     progress: Progress | None = None,
     save_every: str | float | Pace | None = None,
     resume: bool = True,
@@ -119,12 +122,15 @@ def forget(
     also forgets the pictures that look like those asked for (docs/requests.md).
     ``against="retrain"`` also trains a model without them (your own data: from ``pretrained``), or names a run whose
     retrained scores serve again. Without ``out`` the run stays in memory. Raises DataError or ExpungeError on
-    anything the caller can mend, before anything long starts. ``out="auto"`` names a folder below ``runs``.
+    anything the caller can mend, before anything long starts. ``out="auto"`` names a folder below ``runs``. ``scale``
+    says how to compute (precision, portions, LoRA). Started in several processes by ``accelerate launch``, they do one
+    run together, and the first of them writes it.
 
     With ``out`` every training is saved as it goes (``save_every``: minutes, ``"30s"``, ``"100steps"``; five minutes),
     and the same call goes on where a stopped one was. ``resume=False`` begins again. See ``core.checkpoints``.
     """
     pace = Pace.read(save_every)
+    scale = scale or Scale()
     by_name = isinstance(method, str | Path)
     chosen = plugins.load_method(method) if by_name else type(method)
     asked = read_options(chosen, options, task) if by_name else method
@@ -148,6 +154,7 @@ def forget(
         images=str(images) if images else None,
         pretrained=str(pretrained) if pretrained else None,
         make_original=asdict(scenario.recipe) if scenario.recipe else None,
+        scale=scale.asked(),
     )
     count = (len(scenario.splits.forget), len(scenario.splits.retain))
     scenario.notes += foresight.check_memory(asked, str(model), *count, task)  # before anything is loaded
@@ -155,11 +162,16 @@ def forget(
     if out == "auto":
         out = Path("runs") / spec.slug
     if out is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            return _run(spec, asked, scenario, Path(scratch), keep=False)
-    asking = question(spec, asked, scenario)
-    with opened(out, asking, pace, resume=resume) as scenario.saved, staged(out, overwrite=overwrite) as staging:
-        result = _run(spec, asked, scenario, staging, keep=True)
+        with scratch() as folder:
+            return _run(spec, asked, scenario, folder, keep=False)
+    place, asking = out, question(spec, asked, scenario)
+    with (
+        ranks.by_first(
+            lambda: opened(place, asking, pace, resume=resume), lambda: nullcontext(Checkpoints.beside(place, pace))
+        ) as scenario.saved,
+        ranks.by_first(lambda: staged(place, overwrite=overwrite), scratch) as staging,
+    ):
+        result = _run(spec, asked, scenario, staging, keep=ranks.is_first())
     result.folder = Path(out)
     return result
 
@@ -210,6 +222,7 @@ def foresee(
 def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: bool) -> RunResult:
     """One method on one scenario: measure, unlearn, measure, write."""
     run = scenario.run(folder)
+    run.scale = Scale.of(spec.scale)
     before = scenario.original()
     assessment = scenario.assessment()
     assessment.add("before", before, run, look=True)
@@ -218,7 +231,9 @@ def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: boo
     after, cost = unlearn(method, before, scenario.splits, run)
     assessment.add("after", after, run, look=True)
     record = make_record(spec, scenario, assessment, run, cost)
-    result = RunResult(record, after, None, showing.panels(assessment, scenario.corpus, run))
+    result = RunResult(record, after, None)
+    if ranks.is_first():
+        result.panels = showing.panels(assessment, scenario.corpus, run)
     if keep:
         write(result, spec, old, folder)
     return result
@@ -237,7 +252,9 @@ def evaluate(run: str | Path, against: str | None = None, progress: Progress | N
     record.scores = {stage: dict(found) for stage, found in assessment.scores.items()}
     if oracle := record.scores.get("oracle"):
         record.summary = summarise(record.scores["after"], oracle, record.scores["before"])
-    amend(run, {"record.json": record.to_json(), "report.html": page.page(record, None)})
+    with ranks.together():
+        if ranks.is_first():
+            amend(run, {"record.json": record.to_json(), "report.html": page.page(record, None)})
     return RunResult(record, None, Path(run))
 
 
@@ -283,15 +300,17 @@ def run_suite(
     workers: int = 1,
     retry: bool = False,
     watch: runner.Watch | None = None,
+    on_ray: Resources | None = None,
 ) -> tuple[runner.Outcome, drawing.Drawn]:
     """Measure the missing cells of a suite and draw its tables; ``out`` is ``runs/bench`` unless it is named,
     and holds the cells of all its suites; the suite's own files lie below it.
 
     ``suite`` is a TOML file or a name of ours. Workers are processes of their own, so a script that asks for them
-    needs ``if __name__ == "__main__":``; with ``workers=0`` this process does the work. Raises ExpungeError or
-    DataError on a suite that cannot be run. Cells that fail are in the outcome, and in the tables.
+    needs ``if __name__ == "__main__":``; with ``workers=0`` this process does the work, with ``on_ray`` a Ray cluster.
+    Raises ExpungeError or DataError on a suite that cannot be run. Cells that fail are in the outcome and the tables.
     """
-    outcome = runner.run(suite, out, workers, retry, watch)
+    ranks.refuse_many("a grid shares its cells among workers", "start it on its own, with --workers or --ray")
+    outcome = runner.run(suite, out, workers, retry, watch, on_ray)
     return outcome, drawing.draw(outcome.folder)
 
 
@@ -304,4 +323,5 @@ def demo(
     progress: Progress | None = None,
 ) -> RunResult:
     """Forget ``count`` fictitious people with the paper's method, beside what else one could do."""
+    ranks.refuse_many("the demo is small", "start it on its own")
     return demonstrate(Path(out or "runs/demo"), seed, count, fresh, overwrite or out is None, progress or Silent())

@@ -16,6 +16,7 @@ from expunge import catalogue
 from expunge.console import FAILED, FINE, complain, kind_errors, progress, stoppable
 from expunge.core.errors import ExpungeError
 from expunge.core.options import pairs
+from expunge.core.scale import Scale, read_lora
 from expunge.known import known_data, known_run, known_task, known_words
 from expunge.saying import say_account, say_drawn, say_foreseen, say_result
 
@@ -138,13 +139,28 @@ def forget(
             "--recipe", metavar="NAME=VALUE", help="How --make-original trains: epochs (5), lr (1e-5), batch (32)."
         ),
     ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="fp32|bf16|auto", help="Of training; by default each method's own.")
+    ] = "",
+    accumulate: Annotated[
+        int, typer.Option("--accumulate", min=1, help="Portions that a step's batch is computed in, to save memory.")
+    ] = 1,
+    recompute: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Compute activations twice instead of keeping them.")
+    ] = False,
+    lora: Annotated[
+        str,
+        typer.Option("--lora", metavar="r=8,alpha=16,roles=vision+text+fusion", help="Train thin adapters only."),
+    ] = "",
 ) -> None:
     """Make a model forget, and measure what changed.
 
-    Stopped (Ctrl-C, SIGTERM, even kill -9), the same command goes on where it was last saved.
+    Stopped (Ctrl-C, SIGTERM, even kill -9), the same command goes on where it was last saved. `accelerate launch -m
+    expunge forget …` does one run in many processes.
     """
     known_task(task)
     known_words(method, data, option or [], data_option or [], is_dry=dry_run)
+    scale = Scale(precision, accumulate, recompute, read_lora(lora) if lora else None)  # type: ignore[arg-type]
     original = pairs(recipe or [])
     if original and not make_original:
         raise ExpungeError("--recipe says how --make-original trains: give both.")
@@ -167,6 +183,7 @@ def forget(
             overwrite=overwrite,
             save_every=save_every,
             resume=resume,
+            scale=scale,
             progress=shown,
         )
     say_result(result)
@@ -227,6 +244,11 @@ def bench(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--path", metavar="NAME=FOLDER", help="Where a suite's [paths] NAME lies on this machine."),
     ] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Tasks on a Ray cluster (RAY_ADDRESS, else this machine) instead of workers.")
+    ] = False,
+    cpus: Annotated[float, typer.Option("--cpus", min=0, help="CPUs that a task on Ray needs.")] = 1.0,
+    gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs that a task on Ray needs.")] = 0.0,
 ) -> None:
     """Fill the missing cells of a grid.
 
@@ -248,14 +270,19 @@ def bench(
         if only_table:
             say_drawn(glance.table(suite, out))
         return
+    from expunge.bench.cells import folder_of
+    from expunge.bench.locking import doubt
     from expunge.bench.suite import find
 
-    find(suite)  # a misspelt name costs no ten seconds
+    file = find(suite)  # a misspelt name costs no ten seconds
     api = _api()
     from expunge.bench.board import board
 
+    if why := doubt(folder_of(file.stem, out).absolute()):
+        complain(f"note: {why}")
     with board() as watch:
         outcome, drawn = api.run_suite(suite, out, workers, retry, watch)
+        outcome, drawn = api.run_suite(suite, out, workers, retry, watch, api.Resources(cpus, gpus) if ray else None)
     say_drawn(drawn)
     for one in outcome.died:
         complain(f"{one}. Its cell is missing again; the same command goes on.")

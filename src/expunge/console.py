@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from expunge.core import ranks
 from expunge.core.errors import ExpungeError
+from expunge.core.run import Silent
 
 FINE, FAILED, BAD_INPUT, BUG = 0, 1, 2, 70  # a stopped command leaves with 128 and the signal's number
+ALONE_S = 3.0
+"""How long a process waits for the first to speak before it takes an error for its own."""
 
 
 class Bars:
@@ -91,8 +95,12 @@ class _Stage:
 
 
 @contextmanager
-def progress() -> Iterator[Bars | Lines]:
-    """Bars where somebody watches, lines otherwise; off the screen at the end, whatever happens."""
+def progress() -> Iterator[Bars | Lines | Silent]:
+    """Bars where somebody watches, lines otherwise; off the screen at the end, whatever happens. Of several processes
+    that work together the first one speaks."""
+    if not ranks.is_first():
+        yield Silent()
+        return
     shown = Bars() if sys.stderr.isatty() else Lines()
     try:
         yield shown
@@ -140,15 +148,16 @@ def kind_errors() -> Iterator[None]:
         return
     try:
         yield
+    except ranks.Elsewhere:
+        _leave(BAD_INPUT, "")
     except ExpungeError as error:
-        complain(f"expunge: {error}")
-        sys.exit(BAD_INPUT)
+        _leave(BAD_INPUT, f"expunge: {error}")
     except Exception as error:
-        complain(
+        _leave(
+            BUG,
             f"expunge: this is a defect of expunge, not of your input: {type(error).__name__}: {error}\n"
-            "Set EXPUNGE_DEBUG=1 to see where it happened, and please report it."
+            "Set EXPUNGE_DEBUG=1 to see where it happened, and please report it.",
         )
-        sys.exit(BUG)
 
 
 @contextmanager
@@ -161,5 +170,20 @@ def stoppable() -> Iterator[None]:
             yield
     except Stopped as stopped:
         going_on = "; the same command goes on from there." if stopped.saved else ": there was nothing to save yet."
-        complain(f"{stopped}: {stopped.saved}{going_on}" if stopped.saved else f"{stopped}{going_on}")
-        sys.exit(stopped.exit_code)
+        told = f"{stopped}: {stopped.saved}{going_on}" if stopped.saved else f"{stopped}{going_on}"
+        _leave(stopped.exit_code, told)
+
+
+def _leave(code: int, text: str) -> None:
+    """Say why, and leave. Of several processes the first speaks first; what all of them met is then said once, since
+    their launcher ends the others. Whoever leaves must not wait for them on the way out."""
+    if ranks.count() == 1:
+        complain(text)
+        sys.exit(code)
+    if not ranks.is_first():
+        time.sleep(ALONE_S)
+        text = f"process {ranks.index()} of {ranks.count()}: {text}" if text else ""
+    if text:
+        complain(text)
+    sys.stdout.flush()
+    os._exit(code)

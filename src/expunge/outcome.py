@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from rich.panel import Panel
 
-from expunge.core import plugins
+from expunge.core import plugins, ranks
 from expunge.core.delta import Delta
 from expunge.core.environment import environment, versions
 from expunge.core.errors import ExpungeError
@@ -25,6 +24,8 @@ from expunge.evals.summary import summarise
 from expunge.report import page, tables
 from expunge.report.cards import verdict_card
 from expunge.scenario import Scenario
+from expunge.train import engine
+from expunge.train.lora import adapted
 from expunge.zoo import shelf
 
 
@@ -80,7 +81,7 @@ def question(spec: Spec, method: Any, scenario: Scenario) -> dict[str, Any]:
         "content of the data": scenario.corpus.fingerprint,
         "files of the models": {role: _stamp(name) for role, name in named.items() if name},
         "versions": versions(("expunge", "torch", "transformers", "diffusers")),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": engine.describe(),
     }
 
 
@@ -94,11 +95,22 @@ def _stamp(name: str) -> str | None:
 def unlearn(method: Any, model: Any, splits: Splits, run: Run) -> tuple[Any, dict[str, float]]:
     """Let a method work; drop what only training needs. Returns the model and what it cost.
 
-    Seconds of work that was remembered, or done before the run was stopped, count as if it had been done again.
+    Seconds of work that was remembered, or done before the run was stopped, count as if it had been done again. With
+    several ranks all have the same model in the end, and ``run.facts["ranks_differed"]`` where they had not by
+    themselves.
     """
+    lora = run.scale.lora
+    if lora and not getattr(type(method), "lora", False):
+        raise ExpungeError(
+            f"{type(method).__name__} does not say that it can train adapters only (lora: ClassVar[bool] = True): "
+            "leave --lora out, or take another method."
+        )
+    model.module.to(ranks.device())
     spared = run.spared
-    with measured() as spent:
+    with measured() as spent, adapted(model, lora, run.folder):
         after = method.unlearn(model, splits, run)
+    if engine.agree(after.module):
+        run.facts["ranks_differed"] = True
     after.drop_training_state()
     after.module.eval()
     peak_mb = max(spent.peak_memory_mb, run.peak_mb)
@@ -121,7 +133,7 @@ def make_record(spec: Spec, scenario: Scenario, assessment: Assessment, run: Run
         forgotten=list(dict.fromkeys(e.group or e.id for e in scenario.splits.forget)),
         rejected=[{"id": one.label, "reason": why} for one, why in scenario.requests.rejected.items()],
         generator={k: v for k, v in run.facts.items() if k != "shipped_models"},
-        environment=environment() | {"seed": spec.seed},
+        environment=environment() | {"seed": spec.seed} | engine.describe(),
         notes=[*scenario.notes, *assessment.notes],
     )
 

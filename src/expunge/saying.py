@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+from expunge.core.ranks import is_first
+
 
 def say_account(found: Any, as_json: bool) -> None:
     """What became of every request: a table, or all of it with the findings as one JSON object."""
@@ -20,7 +22,9 @@ def say_account(found: Any, as_json: bool) -> None:
 
 
 def say_result(result: Any) -> None:
-    """The table, the verdict, and where everything lies."""
+    """The table, the verdict, and where everything lies; said by one process."""
+    if not is_first():
+        return
     from rich.console import Console
 
     console = Console()

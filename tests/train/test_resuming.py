@@ -17,7 +17,7 @@ from expunge.core.types import Splits
 from expunge.generators import keeping
 from expunge.testing import small_albef, small_splits
 from expunge.train.fit import Enough, Schedule, fit
-from expunge.train.resuming import Crew, Dice, Fields, Walk, Weights, lasting, once
+from expunge.train.resuming import Dice, Fields, Walk, Weights, lasting, once
 
 EVERY_STEP = Pace(steps=1)
 SCHEDULE = Schedule(epochs=3, lr=1e-2, batch=3, retain_ratio=1.0)
@@ -273,8 +273,3 @@ def test_weights_outside_the_module_and_dice_come_back():
     rolled.load_state_dict(dice)
     assert outside.tolist() == [1, 1, 1] and torch.equal(inside.weight, kept["parameters"]["weight"])
     assert (torch.rand(1), random.random()) == drawn
-
-
-def test_one_process_is_a_crew_of_one():
-    crew = Crew()
-    assert crew.is_first and crew.agreed(3) == 3 and crew.gathered("x") == ["x"] and crew.together(lambda: 5) == 5

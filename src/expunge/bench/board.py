@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -31,8 +32,10 @@ def sentence(status: Status) -> str:
 
 
 def at_work(note: dict[str, Any]) -> str:
-    """``cse · people 50 · seed 1 (2 min 05 s): editing (CSE), 34 of 120``."""
-    text = f"{note['label']} ({duration(max(0.0, time.time() - note['since']))})"
+    """``cse · people 50 · seed 1 (2 min 05 s): editing (CSE), 34 of 120``; on which machine, where it is another."""
+    host = note.get("host")
+    where = f" on {host}" if host and host != socket.gethostname() else ""
+    text = f"{note['label']}{where} ({duration(max(0.0, time.time() - note['since']))})"
     return text + (f": {note['what']}" if note.get("what") else "")
 
 

@@ -175,11 +175,11 @@ class Shelf:
     def note(self, cell: Cell, since: float, what: str = "") -> None:
         """Say what this process works on and how far it is. Losing a note loses nothing."""
         told = {
-            "hash": cell.hash, "label": cell.label, "since": since, "what": what, "pid": os.getpid(),
-            "host": socket.gethostname(),
+            "hash": cell.hash, "label": cell.label, "since": since, "said": time.time(), "what": what,
+            "pid": os.getpid(), "host": socket.gethostname(),
         }  # fmt: skip
         path = self.folder / "running" / f"{cell.hash}.json"
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")
         try:
             partial.write_text(json.dumps(told), encoding="utf-8")
             os.replace(partial, path)
@@ -247,7 +247,7 @@ def _is_alive(told: Mapping[str, Any]) -> bool:
     import psutil
 
     if told.get("host") != socket.gethostname():
-        return time.time() - float(told.get("since", 0)) < 3600
+        return time.time() - float(told.get("said", told.get("since", 0))) < 3600
     try:
         return psutil.Process(int(told["pid"])).status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, KeyError, ValueError):

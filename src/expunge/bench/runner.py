@@ -15,14 +15,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expunge.bench import plan as plans
 from expunge.bench import reading
 from expunge.bench.cells import Cell, Setting, Shelf, folder_of
+from expunge.bench.locking import check_locks
 from expunge.core.atomic import replace_file
 from expunge.core.run import Progress
 from expunge.core.stopping import heeded
+
+if TYPE_CHECKING:
+    from expunge.bench.cluster import Resources
 
 POLL_S = 0.5
 STOPPED = 130
@@ -77,18 +81,24 @@ def run(
     workers: int = 1,
     retry: bool = False,
     watch: Watch | None = None,
+    on_ray: Resources | None = None,
 ) -> Outcome:
     """Measure what is missing with ``workers`` processes; ``retry`` also what failed. Returns when nothing is left.
 
-    No worker means this process. ``watch`` is called about twice a second. An interrupt stops the workers and is
-    raised again.
+    With ``on_ray`` tasks of a Ray cluster do the work instead, each with these resources. No worker means this process.
+    ``watch`` is called about twice a second. An interrupt stops the workers and is raised again.
     """
     made, shelf = prepare(suite, out)
+    check_locks(shelf.folder)
     shelf.sweep()
     if retry:
         shelf.forgive(made.cells())
     died: list[str] = []
-    if not workers:
+    if on_ray is not None:
+        from expunge.bench import cluster
+
+        died = cluster.drive(made.cells(), shelf, on_ray, watch or (lambda _: None))
+    elif not workers:
         work(made.cells(), shelf)
     elif status(made.cells(), shelf).missing:
         died = _drive(made, shelf, workers, watch or (lambda _: None))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from expunge.core import ranks
 from expunge.core.errors import ExpungeError
-from expunge.core.folder import open_run, staged
+from expunge.core.folder import open_run, scratch, staged
 from expunge.core.spec import canonical, digest
 
 KEY = "key.json"
@@ -36,11 +38,47 @@ def cached(key: Mapping[str, Any], build: Callable[[Path], None], root: Path | N
     seed. Two processes that ask at once build once: the second waits for the first and takes what it made. ``root`` is
     where it is kept, by default ``cache_root()``.
     """
-    from filelock import FileLock
-
     folder = (root or cache_root()) / digest(key)[:32]
+    if ranks.count() > 1:
+        return _cached_together(folder, key, build, root)
     if _is_whole(folder):
         return folder
+    with _locked(folder, root):
+        if not _is_whole(folder):
+            with _emptied(folder) as staging:
+                build(staging)
+                (staging / KEY).write_text(canonical(key), encoding="utf-8")
+    return folder
+
+
+def _cached_together(folder: Path, key: Mapping[str, Any], build: Callable[[Path], None], root: Path | None) -> Path:
+    """Ranks build together, as what is built may be trained by all of them; the first alone keeps it."""
+    with ranks.by_first(lambda: _locked(folder, root), nullcontext):
+        if not ranks.from_first(_is_whole(folder)):
+            with ranks.by_first(lambda: _emptied(folder), scratch) as staging:
+                build(staging)
+                (staging / KEY).write_text(canonical(key), encoding="utf-8")
+    with ranks.together():
+        if not _is_whole(folder):
+            raise ExpungeError(
+                f"process {ranks.index()} does not see what was prepared in {folder.parent}: with several machines "
+                "that must be a folder that all of them share. Set EXPUNGE_CACHE to one."
+            )
+    return folder
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    shutil.rmtree(folder, ignore_errors=True)
+    with staged(folder) as staging:
+        yield staging
+
+
+@contextmanager
+def _locked(folder: Path, root: Path | None) -> Iterator[None]:
+    """Whoever else wants to prepare the same waits here."""
+    from filelock import FileLock
+
     lock = FileLock(folder.with_suffix(".lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -51,14 +89,9 @@ def cached(key: Mapping[str, Any], build: Callable[[Path], None], root: Path | N
             raise ExpungeError(f"cannot keep what was prepared {reason}") from error
         raise ExpungeError(f"cannot keep prepared models {reason} Set EXPUNGE_CACHE to another folder.") from error
     try:
-        if not _is_whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            with staged(folder) as staging:
-                build(staging)
-                (staging / KEY).write_text(canonical(key), encoding="utf-8")
+        yield
     finally:
         lock.release()
-    return folder
 
 
 def _is_whole(folder: Path) -> bool:

@@ -77,6 +77,12 @@ class Checkpoints:
         self._within: list[str] = []
         self._met: dict[str, int] = {}
 
+    @classmethod
+    def beside(cls, destination: str | Path, pace: Pace | None = None) -> Checkpoints:
+        """Those of the run to ``destination``."""
+        place = Path(os.path.abspath(destination))
+        return cls(place.with_name(f".{place.name}{CHECKPOINTS}"), pace)
+
     @contextmanager
     def entered(self, name: str) -> Iterator[str]:
         """The key of a piece of work; what is entered inside the block lies within it."""
@@ -170,8 +176,7 @@ def opened(
     """
     from filelock import FileLock, Timeout
 
-    destination = Path(os.path.abspath(destination))
-    saved = Checkpoints(destination.with_name(f".{destination.name}{CHECKPOINTS}"), pace)
+    destination, saved = Path(os.path.abspath(destination)), Checkpoints.beside(destination, pace)
     with explained(destination, "checkpoints"):
         saved.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(saved.folder.with_name(f"{saved.folder.name}.lock"))

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,6 +87,13 @@ def staged(destination: str | Path, *, overwrite: bool = False, what: str = "run
             (destination / OWNER).unlink(missing_ok=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder that nobody keeps."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def open_run(folder: str | Path, *, verify: bool = False) -> RunFolder:

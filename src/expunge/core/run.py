@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from expunge.core.checkpoints import Checkpoints
 
+from expunge.core.scale import Scale
+
 
 class Progress(Protocol):
     """Where a loop says how far it is; the command line draws it as a bar with the time left."""
@@ -54,7 +56,8 @@ class Run:
     memory only. ``remember`` keeps what many runs of a grid need (``bench`` sets it); it is None for a run that stands
     for itself, which keeps nothing. ``spared`` are the seconds that remembered work once took: part of the cost.
     ``saved`` is where trainings under way are saved (``train.resuming``), None where a stop loses them; ``peak_mb`` is
-    the most memory that earlier legs of a resumed run held when they were saved, in 10^6 bytes.
+    the most memory that earlier legs of a resumed run held when they were saved, in 10^6 bytes. ``scale`` is how
+    training loops compute.
     """
 
     seed: int = 0
@@ -69,6 +72,7 @@ class Run:
     spared: float = 0.0
     saved: Checkpoints | None = None
     peak_mb: float = 0.0
+    scale: Scale = Scale()
 
     def __post_init__(self) -> None:
         self._origin = time.perf_counter()

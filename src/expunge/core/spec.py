@@ -12,7 +12,7 @@ from typing import Any
 from expunge.core.errors import ExpungeError
 
 UNASKED = ("out", "with_samples")  # where the answer goes and what is kept of it change no number
-ADDED = {"task": "retrieval", "images": None, "pretrained": None, "make_original": None}
+ADDED = {"task": "retrieval", "images": None, "pretrained": None, "make_original": None, "scale": {}}
 """Fields younger than the first runs, with the value that these had: it stays out of the hash, so that theirs fit."""
 
 
@@ -25,7 +25,8 @@ class Spec:
     is another question. ``against`` is None or the oracle to compare with, ``"retrain"`` or a run folder. ``task`` is
     what is trained and measured. ``images`` and ``pretrained`` are what a user's own data and model were given with,
     so that a later evaluation finds them. ``make_original`` is the recipe by which the original was made of ``model``
-    on the user's own data; without it ``model`` is the original.
+    on the user's own data; without it ``model`` is the original. ``scale`` is what was asked of the computing
+    (``Scale.asked``).
     """
 
     model: str
@@ -43,6 +44,7 @@ class Spec:
     images: str | None = None
     pretrained: str | None = None
     make_original: Mapping[str, Any] | None = None
+    scale: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The whole spec with its hash, for people to read and ``from_json`` to read back."""

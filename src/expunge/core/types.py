@@ -296,11 +296,13 @@ class Method(Generic[B]):
     where the task is not retrieval: ``{"multiple_choice": {"lr": 3e-4}}``. ``copies`` is what it holds beside the
     model, in copies of the model's weights: ``gradients`` and the optimiser's ``moments`` unless it says otherwise.
     ``added`` names options that came after results were measured: a grid counts them only where they differ from the
-    default, so that older cells stay found.
+    default, so that older cells stay found. ``lora`` says that it makes sense when only adapters are trained: it
+    fits what takes a gradient, and holds no weights of its own.
     """
 
     models: ClassVar[tuple[str, ...]] = ()
     by_task: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    lora: ClassVar[bool] = False
     copies: ClassVar[Mapping[str, float]] = {"gradients": 1, "moments": 2}
     added: ClassVar[tuple[str, ...]] = ()
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from expunge.core import ranks
 from expunge.core.record import Scores
 from expunge.core.run import Run
 from expunge.core.types import Answers, Example, Matches, Splits, Task
@@ -40,7 +41,11 @@ class Assessment:
         self.questions: Questions | Exam = asking(self.splits, self.test, self.bounds, self.seed)
 
     def add(self, stage: str, model: Matches | Answers, run: Run, *, look: bool = False) -> Scores:
-        """Measure ``model`` as ``stage`` (before, after, oracle); ``look`` also gathers what the page shows."""
+        """Measure ``model`` as ``stage`` (before, after, oracle); ``look`` also gathers what the page shows.
+
+        With several ranks every one must ask, and has all the answers.
+        """
+        model.module.to(ranks.device())
         if isinstance(self.questions, Exam):
             scores, evidence = examine(model, self.splits, self.questions, run, seed=self.seed)
         else:

@@ -20,6 +20,7 @@ from expunge.core.types import Answers, Example, batches
 from expunge.tasks.encoding import Blank, Encodings, Precision, encode, judging, take
 from expunge.tasks.gallery import group_of
 from expunge.tasks.intervals import bootstrap, by_group
+from expunge.train.rows import spread
 
 
 @dataclass(frozen=True)
@@ -68,19 +69,17 @@ def choose(
         raise ValueError("nothing to predict: no example was given")
     run = run or Run()
     encodings = encodings or encode(model, examples, run, batch=batch, precision=precision)
-    scores: list[Tensor] = []
-    targets: list[Tensor] = []
-    states: list[Tensor] = []
+
+    def chosen(some: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor | None]:
+        rows, columns = encodings.pairs(some).to(encodings.images.tokens.device).T
+        fused = model.fuse(take(encodings.images, rows), take(encodings.words, columns))
+        asked = model.collate([replace(e, image=Blank()) for e in some])
+        scores = model.choose(fused, asked).float().cpu()
+        return scores, asked["target"].cpu(), fused.states[:, 0].float().cpu() if keep_cls else None
+
     with judging(model, precision), run.stage("choosing answers", len(examples)):
-        for some in batches(examples, batch):
-            rows, columns = encodings.pairs(some).to(encodings.images.tokens.device).T
-            fused = model.fuse(take(encodings.images, rows), take(encodings.words, columns))
-            asked = model.collate([replace(e, image=Blank()) for e in some])
-            scores.append(model.choose(fused, asked).float().cpu())
-            targets.append(asked["target"].cpu())
-            if keep_cls:
-                states.append(fused.states[:, 0].float().cpu())
-            run.progress.advance(len(some))
+        done = spread(list(batches(examples, batch)), chosen, run.progress, len)
+    scores, targets, states = zip(*done)
     most = max(s.shape[1] for s in scores)
     wide = [torch.nn.functional.pad(s, (0, most - s.shape[1]), value=-torch.inf) for s in scores]
     every = torch.cat(wide)

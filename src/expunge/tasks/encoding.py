@@ -1,4 +1,8 @@
-"""Every picture and every text of an evaluation encoded once, and pairs of them fused."""
+"""Every picture and every text of an evaluation encoded once, and pairs of them fused.
+
+Where several ranks evaluate together each computes some of the batches, the same ones that a single process would form,
+so that the numbers are the same; all ranks have all results.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -16,6 +20,7 @@ from expunge.core.run import Run
 from expunge.core.types import Embeds, Encoded, Example, Matches, batches
 from expunge.tasks.gallery import digest
 from expunge.train.pairs import joined
+from expunge.train.rows import spread
 
 Precision = Literal["float32", "model"]
 
@@ -100,10 +105,13 @@ def encode(
 
 def _encode(model: Embeds, found: dict[str, Example], order: Sequence[str], encoder, batch: int, run: Run) -> Encoded:
     """Encode in ``order``, return in sorted order, padded at the right to the longest."""
-    chunks = []
-    for names in batches(list(order), batch):
-        chunks.append(encoder(model.collate([found[name] for name in names])))
-        run.progress.advance(len(names))
+    made = spread(
+        list(batches(list(order), batch)),
+        lambda names: encoder(model.collate([found[name] for name in names])),
+        run.progress,
+        len,
+    )
+    chunks = [Encoded(*one) for one in made]
     place = {name: i for i, name in enumerate(order)}
     back = torch.tensor([place[name] for name in sorted(order)], device=chunks[0].feature.device)
     return joined(chunks).take(back)
@@ -154,27 +162,36 @@ def fuse_pairs(
     pair_batch = max(1, min(pair_batch, PREPARED_BYTES // per_image))
     block = max(1, min(64, PREPARED_BYTES // per_image))
     lengths = encodings.words.mask.sum(1).cpu()
-    logits = torch.empty(count, 2)
-    cls: Tensor | None = None
     # Sort by block of images, then by text length; a stable order, so that results do not depend on chance.
     key = (pairs[:, 0] // block) * (int(lengths.max()) + 1) + lengths[pairs[:, 1]] if count else pairs[:, 0]
     order = key.argsort(stable=True)
+    numbers, sizes = torch.unique_consecutive(pairs[order, 0] // block, return_counts=True)
+    jobs = [
+        (int(number) * block, some)
+        for number, chosen in zip(numbers, order.split(sizes.tolist()), strict=True)
+        for some in chosen.split(pair_batch)
+    ]
     device = encodings.images.tokens.device
+    held: dict[int, Any] = {}
+
+    def fused(job: tuple[int, Tensor]) -> tuple[Tensor, Tensor | None]:
+        first, chosen = job
+        if first not in held:
+            held.clear()
+            held[first] = model.prepare_images(take(encodings.images, slice(first, first + block)))
+        rows, columns = pairs[chosen].to(device).T
+        made = model.fuse(held[first][rows - first], take(encodings.words, columns))
+        return made.logits.float().cpu(), made.states[:, 0].float().cpu() if keep_cls else None
+
     with judging(model, precision), run.stage("matching pairs", count):
-        start = 0
-        for number, size in zip(*torch.unique_consecutive(pairs[order, 0] // block, return_counts=True), strict=True):
-            first = int(number) * block
-            prepared = model.prepare_images(take(encodings.images, slice(first, first + block)))
-            for chosen in order[start : start + int(size)].split(pair_batch):
-                rows, columns = pairs[chosen].to(device).T
-                fused = model.fuse(prepared[rows - first], take(encodings.words, columns))
-                logits[chosen] = fused.logits.float().cpu()
-                if keep_cls:
-                    states = fused.states[:, 0].float().cpu()
-                    cls = torch.empty(count, states.shape[1]) if cls is None else cls
-                    cls[chosen] = states
-                run.progress.advance(len(chosen))
-            start += int(size)
+        done = spread(jobs, fused, run.progress, lambda job: len(job[1]))
+    logits = torch.empty(count, 2)
+    cls: Tensor | None = None
+    for (_, chosen), (scores, states) in zip(jobs, done, strict=True):
+        logits[chosen] = scores
+        if states is not None:
+            cls = torch.empty(count, states.shape[1]) if cls is None else cls
+            cls[chosen] = states
     if keep_cls and cls is None:
         cls = torch.empty(0, width)
     return FusedPairs(logits, cls)

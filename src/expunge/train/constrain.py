@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,19 @@ class _Scale(torch.autograd.Function):
 def scale_gradient(x: Tensor, weight: Tensor) -> Tensor:
     """``x`` unchanged forward; its gradient times ``weight`` (broadcast against x) backward."""
     return _Scale.apply(x, weight.detach())
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A tap that scales the gradient of hidden states by ``weight``, which has a row for each pair that is fused."""
+
+    weight: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return scale_gradient(x, self.weight)
+
+    def take(self, rows: Any) -> Scaled:
+        return Scaled(self.weight[rows])
 
 
 def stop_below(x: Tensor, floor: float) -> Tensor:

@@ -1,30 +1,29 @@
 """The one loop that methods call.
 
-``fit`` sums and logs the dict of named terms that a loss returns. Objective and model travel through ``accelerate``
-as one module, because under DDP a loss that calls other methods of an unwrapped model trains with gradients that
-were never averaged.
+``fit`` sums and logs the dict of named terms that a loss returns. What computes them, on one process or on many, is
+``train.engine``'s matter; here every process walks through the same examples in the same order.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import nn
 
+from expunge.core.errors import ExpungeError
 from expunge.core.run import Run
 from expunge.core.types import Example, Splits, Work
-from expunge.train.resuming import Stateful, Walk, Weights, lasting
+from expunge.train.engine import Engine, Loss, Terms
+from expunge.train.precision import fast_precision, quick, repeatable
+from expunge.train.resuming import Stateful, Walk, lasting
 
-Terms = dict[str, Tensor]
-Loss = Callable[[Sequence[Example], Sequence[Example]], Terms]
-"""(forget examples, retain examples) -> named scalar terms; their sum is minimised."""
+__all__ = ["Enough", "Loss", "Schedule", "Terms", "fast_precision", "fit", "quick", "repeatable"]
 
 
 @dataclass(frozen=True)
@@ -66,18 +65,6 @@ class Enough(Exception):
     """A loss raises it when there is nothing left to do; ``fit`` then ends as after its last step."""
 
 
-class Objective(nn.Module):
-    """Model and loss behind one ``forward``, so that every engine sees all that is computed."""
-
-    def __init__(self, module: nn.Module, loss: Loss):
-        super().__init__()
-        self.module = module
-        self.loss = loss
-
-    def forward(self, forget: Sequence[Example], retain: Sequence[Example]) -> Terms:
-        return self.loss(forget, retain)
-
-
 def fit(
     model: Any,
     loss: Loss,
@@ -96,79 +83,53 @@ def fit(
     draws depend on ``run.seed`` only. ``state`` is what the loss or the mask remember from step to step, such as a
     generator of their own: it is saved with the training, and a stopped run goes on from there (``train.resuming``).
     """
-    from accelerate import Accelerator
-
     trained = [p for p in (params if params is not None else model.module.parameters()) if p.requires_grad]
     steps = schedule.steps(len(splits.forget))
-    optimizer = torch.optim.AdamW(
+    engine = Engine(
+        model, loss, trained, lambda chosen: _optimizer(chosen, schedule), schedule.precision, schedule.clip, run.scale
+    )
+    if after_backward and not engine.leaves_gradients:
+        raise ExpungeError(f"{what} masks gradients of whole weights, which this engine keeps for itself: use DDP.")
+    optimizer = engine.optimizer
+    rng = random.Random(f"fit:{run.seed}")
+    torch.manual_seed(run.seed)
+    near, far = _by_source(splits.retain)
+    walk = Walk(len(splits.forget), schedule.batch, rng)
+    parts: dict[str, Stateful] = {**engine.parts(), "walk": walk} | ({} if state is None else {"loss": state})
+    with (
+        engine.working(),
+        lasting(run, what, parts, kept=engine.can_be_saved) as training,
+        run.stage(training.shown, steps),
+        repeatable(),
+        suppress(Enough),
+    ):
+        for step in training.steps(steps):
+            forget = [splits.forget[i] for i in walk.next()]
+            retain = _accompany(forget, near, far, schedule, rng)
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.lr * _factor(step, steps, schedule)
+            optimizer.zero_grad(set_to_none=True)
+            try:
+                terms = engine.gradients(forget, retain)
+            except FloatingPointError as odd:
+                raise FloatingPointError(f"{what}: {odd} at step {step}; try a smaller lr.") from None
+            if after_backward:
+                after_backward()
+            engine.clip()
+            optimizer.step()
+            run.log(what=what, step=step, **{k: round(v.item(), 5) for k, v in terms.items()})
+            run.progress.advance()
+
+
+def _optimizer(trained: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
+    """AdamW; vectors and numbers (biases, norms, temperatures) do not decay."""
+    return torch.optim.AdamW(
         [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": schedule.weight_decay},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ],
         lr=schedule.lr,
     )
-    engine = Accelerator(cpu=not torch.cuda.is_available())
-    objective, optimizer = engine.prepare(Objective(model.module, loss), optimizer)
-    rng = random.Random(f"fit:{run.seed}")
-    torch.manual_seed(run.seed)
-    near, far = _by_source(splits.retain)
-    walk = Walk(len(splits.forget), schedule.batch, rng)
-    parts: dict[str, Stateful] = {"model": Weights(model.module, trained), "optimizer": optimizer, "walk": walk}
-    parts |= {} if state is None else {"loss": state}
-    with lasting(run, what, parts) as training, run.stage(training.shown, steps), repeatable(), suppress(Enough):
-        for step in training.steps(steps):
-            forget = [splits.forget[i] for i in walk.next()]
-            retain = _accompany(forget, near, far, schedule, rng)
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.lr * _factor(step, steps, schedule)
-            with quick(schedule.precision):
-                terms = objective(forget, retain)
-            total = torch.stack([t.float() for t in terms.values()]).sum()
-            if not torch.isfinite(total):
-                raise FloatingPointError(f"{what}: the loss is {total.item()} at step {step}; try a smaller lr.")
-            optimizer.zero_grad(set_to_none=True)
-            engine.backward(total)
-            if after_backward:
-                after_backward()
-            if schedule.clip:
-                engine.clip_grad_norm_(trained, schedule.clip)
-            optimizer.step()
-            run.log(what=what, step=step, **{k: round(v.item(), 5) for k, v in terms.items()})
-            run.progress.advance()
-
-
-@contextmanager
-def repeatable() -> Iterator[None]:
-    """Deterministic kernels inside the block, where torch has them.
-
-    The trap: indexing's backward adds up in parallel on a CPU, so with two threads the same seed gives other weights.
-    """
-    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned)
-
-
-def quick(precision: str):
-    """A context for ``precision``. In bfloat16 on a CPU small attention is fastest unfused."""
-    if precision == "fp32":
-        return nullcontext()
-    from contextlib import ExitStack
-
-    stack = ExitStack()
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
-    stack.enter_context(torch.autocast(kind, torch.bfloat16))
-    if kind == "cpu":
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-    return stack
-
-
-def fast_precision() -> str:
-    """ "bf16" where the hardware computes in it, "fp32" elsewhere: emulated bfloat16 is slower."""
-    has = torch.cuda.is_available() or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if has else "fp32"
 
 
 def _factor(step: int, steps: int, schedule: Schedule) -> float:

@@ -6,12 +6,13 @@ such a state takes it over where it comes to that piece of work, and ends bit fo
 (on a CPU; elsewhere as far as the kernels repeat themselves).
 
 Every process of a run of several calls these functions alike. Whatever differs between them (place in the data, random
-numbers) is gathered by the first, which alone writes; see ``Crew``.
+numbers) is gathered by the first, which alone writes.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +21,10 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 from torch import nn
 
-from expunge.core import stopping
-from expunge.core.errors import ExpungeError
+from expunge.core import ranks, stopping
 from expunge.core.packing import read_state, write_state
 from expunge.core.run import Run
+from expunge.train.shards import parted, whole
 
 T = TypeVar("T")
 STATE, RESULT = "state", "result"
@@ -57,6 +58,7 @@ class Weights:
             n: p for n, p in self.module.named_parameters()
             if n in self.trained or p._version != self.untouched.get(n)
         }  # fmt: skip
+        parameters = {n: whole(p) for n, p in parameters.items()}
         return {"parameters": parameters, "buffers": dict(self.module.named_buffers()), "outside": self.outside}
 
     @torch.no_grad()
@@ -66,7 +68,7 @@ class Weights:
             (dict(self.module.named_buffers()), state["buffers"]),
         ):
             for name, value in found.items():
-                here[name].copy_(value)
+                here[name].copy_(parted(value, here[name]))
         for parameter, value in zip(self.outside, state["outside"], strict=True):
             parameter.copy_(value)
 
@@ -154,53 +156,21 @@ def _state_of(held: Any) -> Any:
     return held.get_state() if isinstance(held, torch.Generator) else held
 
 
-class Crew:
-    """The processes that run this program together; one where nobody launched more.
+class Moments:
+    """What an optimiser remembers, as whole tensors: nothing that is saved depends on who held which part."""
 
-    Whoever starts them (``accelerate launch``) initialises ``torch.distributed``; nothing here depends on how.
-    """
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        self.optimizer = optimizer
 
-    def __init__(self) -> None:
-        from torch import distributed
+    def state_dict(self) -> dict[str, Any]:
+        told = self.optimizer.state_dict()
+        held = {i: {name: whole(value) for name, value in mine.items()} for i, mine in told["state"].items()}
+        return {**told, "state": held}
 
-        self.many = distributed.is_available() and distributed.is_initialized()
-        self.rank = distributed.get_rank() if self.many else 0
-        self.count = distributed.get_world_size() if self.many else 1
-
-    @property
-    def is_first(self) -> bool:
-        return self.rank == 0
-
-    def agreed(self, number: int) -> int:
-        """The greatest of everybody's numbers: all save, or stop, after the same step."""
-        return max(self.gathered(number)) if self.many else number
-
-    def gathered(self, mine: T) -> list[T]:
-        """What everybody has, by rank."""
-        if not self.many:
-            return [mine]
-        from torch import distributed
-
-        found: list[Any] = [None] * self.count
-        distributed.all_gather_object(found, mine)
-        return found
-
-    def together(self, work: Callable[[], T]) -> T:
-        """What the first process's ``work`` gives, for everybody; its error is raised by everybody, or nobody waits."""
-        if not self.many:
-            return work()
-        from torch import distributed
-
-        found: list[Any] = [None, None]
-        if self.is_first:
-            try:
-                found[0] = work()
-            except ExpungeError as error:
-                found[1] = str(error)
-        distributed.broadcast_object_list(found)
-        if found[1] is not None:
-            raise ExpungeError(found[1])
-        return found[0]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        held = {i: {n: parted(v, params[i]) for n, v in mine.items()} for i, mine in state["state"].items()}
+        self.optimizer.load_state_dict({**state, "state": held})
 
 
 class Training:
@@ -210,7 +180,6 @@ class Training:
         self.run, self.what, self.parts, self.passing = run, what, dict(parts), passing
         self.step, self.done = 0, False
         self.key = ""
-        self.crew = Crew()
         self._began = run.clock()
         self._on_disk = False
         self._saved_step = 0
@@ -236,7 +205,7 @@ class Training:
         """Go on from the newest whole checkpoint of ``key``, if there is one."""
         assert self.run.saved is not None
         self.key, saved = key, self.run.saved
-        found = self.crew.together(lambda: saved.newest(key))
+        found = ranks.done_by_first(lambda: saved.newest(key))
         if found is None:
             return
         place, about = found
@@ -244,7 +213,7 @@ class Training:
         for name, part in self.parts.items():
             if name in state["parts"]:
                 part.load_state_dict(state["parts"][name])
-        mine = state["each"][self.crew.rank]
+        mine = state["each"][ranks.index()]
         for name, part in self._own().items():
             if name in mine:
                 part.load_state_dict(mine[name])
@@ -263,7 +232,7 @@ class Training:
         saved = self.run.saved
         assert saved is not None
         due = saved.pace.is_due(saved.idle_s(), self.step - self._saved_step)
-        wish = self.crew.agreed(max(stopping.asked() * 2, int(due)))
+        wish = max(ranks.gather(max(stopping.asked() * 2, int(due))))
         if wish:
             self._save(done=False)
         if wish > 1:
@@ -278,32 +247,39 @@ class Training:
             if name not in own and not (done and name in self.passing):
                 shared[name] = part.state_dict()
         mine = {name: part.state_dict() for name, part in own.items() if not (done and name in self.passing)}
-        state = {"parts": shared, "each": self.crew.gathered(mine), "ledger": self.run.ledger()}
+        state = {"parts": shared, "each": ranks.gather(mine), "ledger": self.run.ledger()}
         about = {"step": self.step, "done": done, "seconds": self.run.clock() - self._began, "what": self.what}
 
         def write(folder: Path) -> None:
             (folder / STATE).mkdir()
             write_state(state, folder / STATE)
 
-        self.crew.together(lambda: str(saved.save(self.key, about, write)))
+        ranks.done_by_first(lambda: str(saved.save(self.key, about, write)))
+        saved.saved_at = time.monotonic()  # the others have saved, too
         self._on_disk, self._saved_step = True, self.step
 
     def _own(self) -> dict[str, Stateful]:
         """What differs between processes: all but weights and optimisers, which are kept alike."""
-        shared = (Weights, nn.Module, torch.optim.Optimizer)
+        shared = (Weights, Moments, nn.Module, torch.optim.Optimizer)
         return {n: p for n, p in self.parts.items() if not isinstance(p, shared)} | {"dice": Dice()}
 
 
 @contextmanager
 def lasting(
-    run: Run, what: str, parts: Mapping[str, Stateful], *, passing: tuple[str, ...] = ("optimizer", "walk")
+    run: Run,
+    what: str,
+    parts: Mapping[str, Stateful],
+    *,
+    passing: tuple[str, ...] = ("optimizer", "walk"),
+    kept: bool = True,
 ) -> Iterator[Training]:
     """A training of ``parts`` that is saved with the run's checkpoints, and goes on from there when it was stopped.
 
-    ``passing`` names the parts that nobody needs once it is done. Without checkpoints it is a plain loop.
+    ``passing`` names the parts that nobody needs once it is done. Without checkpoints, or where it is not
+    to be ``kept``, it is a plain loop.
     """
     training = Training(run, what, parts, passing)
-    if run.saved is None:
+    if run.saved is None or not kept:
         yield training
         return
     with run.saved.entered(what) as key, stopping.deferred():
@@ -319,17 +295,17 @@ def once(run: Run, name: str, make: Callable[[], T], write: Callable[[T, Path], 
     """
     if run.saved is None:
         return make()
-    saved, crew, began = run.saved, Crew(), run.clock()
+    saved, began = run.saved, run.clock()
     with saved.entered(name) as key:
-        found = crew.together(lambda: saved.newest(key))
+        found = ranks.done_by_first(lambda: saved.newest(key))
         if found is not None:
             state = read_state(found[0] / STATE)
-            Dice().load_state_dict(state["each"][crew.rank])
+            Dice().load_state_dict(state["each"][ranks.index()])
             run.resume(state["ledger"])
             return read(found[0] / RESULT)
         made = make()
         if saved.pace.is_worth(run.clock() - began):
-            state = {"each": crew.gathered(Dice().state_dict()), "ledger": run.ledger()}
+            state = {"each": ranks.gather(Dice().state_dict()), "ledger": run.ledger()}
 
             def fill(folder: Path) -> None:
                 (folder / STATE).mkdir()
@@ -337,5 +313,5 @@ def once(run: Run, name: str, make: Callable[[], T], write: Callable[[T, Path], 
                 write_state(state, folder / STATE)
                 write(made, folder / RESULT)
 
-            crew.together(lambda: str(saved.save(key, {"done": True}, fill)))
+            ranks.done_by_first(lambda: str(saved.save(key, {"done": True}, fill)))
         return made

@@ -19,6 +19,22 @@ def own_part(x: Tensor) -> Tensor:
     return x.to_local() if is_sharded(x) else x.detach()  # type: ignore[attr-defined]
 
 
+@torch.no_grad()
+def whole(x: Any) -> Any:
+    """All of ``x`` in main memory where ranks hold parts of it (every rank must ask); anything else as it is."""
+    return x.full_tensor().cpu() if is_sharded(x) else x
+
+
+@torch.no_grad()
+def parted(value: Any, like: Any) -> Any:
+    """A whole tensor cut as ``like`` is cut, where that is and has its shape; anything else as it is."""
+    if not is_sharded(like) or getattr(value, "shape", None) != like.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+
+
 def is_counted_here(x: Tensor) -> bool:
     """Whether this rank's part enters a sum over all ranks: of a part that several ranks hold alike only the first's.
 

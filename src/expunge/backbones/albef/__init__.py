@@ -16,6 +16,7 @@ from expunge.backbones.albef.processor import AlbefProcessor
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Encoded, Example, Fused, Prepared, Tap, Task
 from expunge.train import matching
+from expunge.train.rows import by_rows
 
 __all__ = ["Albef", "AlbefAnswers", "AlbefConfig", "AlbefEntailment", "AlbefModel", "AlbefProcessor"]
 
@@ -71,6 +72,7 @@ class Albef(AlbefPairs):
 
     # ------------------------------------------------------------------------------- Matches
 
+    @by_rows
     def fuse(self, images: Encoded | Prepared, texts: Encoded, taps: Mapping[str, Tap] | None = None) -> Fused:
         """See ``Matches.fuse``. The ``image_in`` tap needs encoded images: prepared ones are past it."""
         states = self.fused_states(images, texts, taps)

@@ -24,6 +24,7 @@ from expunge.backbones.albef.model import AlbefEncoders
 from expunge.backbones.albef.pairs import AlbefPairs
 from expunge.core.errors import ExpungeError
 from expunge.core.types import LABELS, Batch, Encoded, Example, Fused, Prepared, Tap, Task
+from expunge.train.rows import by_rows
 
 
 class AnsweringAlbef(AlbefPairs):
@@ -31,6 +32,7 @@ class AnsweringAlbef(AlbefPairs):
 
     task: Task
 
+    @by_rows
     def fuse(self, images: Encoded | Prepared, texts: Encoded, taps: Mapping[str, Tap] | None = None) -> Fused:
         """See ``Answers.fuse``. The ``image_in`` tap needs encoded images: prepared ones are past it."""
         states = self.fused_states(images, texts, taps)
@@ -91,10 +93,12 @@ class AlbefEntailment(AnsweringAlbef):
         batch["target"] = torch.tensor(places, dtype=torch.long)
         return {k: v.to(self.device) for k, v in batch.items()}
 
+    @by_rows
     def choose(self, fused: Fused, batch: Batch) -> Tensor:
         """Class logits [B, 3]."""
         return self.module.cls_head(fused.states[:, 0])
 
+    @by_rows
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the label, [B]. Raises ValueError where a label is missing."""
         return F.cross_entropy(self.choose(self.pair(batch), batch).float(), _known(batch, "label"), reduction="none")
@@ -146,6 +150,7 @@ class AlbefAnswers(AnsweringAlbef):
         batch["target"] = torch.tensor(places, dtype=torch.long)
         return {k: v.to(self.device) for k, v in batch.items()}
 
+    @by_rows
     def choose(self, fused: Fused, batch: Batch) -> Tensor:
         """Log-likelihood of each choice in nats, [B, C]: minus the summed NLL of its tokens after the first."""
         ids, mask = batch["choice_ids"], batch["choice_mask"]
@@ -164,6 +169,7 @@ class AlbefAnswers(AnsweringAlbef):
         nll = self.module.answer_nll(questions, ids, mask)
         return nll.new_zeros(len(fused.states)).index_add(0, rows, weights * nll)
 
+    @by_rows
     def loss(self, batch: Batch) -> Tensor:
         """NLL of the right answer, [B]. Raises ValueError where it is not known."""
         rows, target = torch.arange(len(batch["target"]), device=self.device), _known(batch, "right answer")

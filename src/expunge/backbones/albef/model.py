@@ -80,6 +80,8 @@ class AlbefEncoders(PreTrainedModel):
     config_class = AlbefConfig
     base_model_prefix = "albef"
     main_input_name = "pixels"
+    _no_split_modules = ["VisionBlock", "TextLayer"]  # what FSDP shards one by one
+    recomputable = ("VisionBlock", "TextLayer")
 
     def __init__(self, config: AlbefConfig):
         super().__init__(config)

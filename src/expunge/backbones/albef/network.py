@@ -153,6 +153,8 @@ class Intermediate(nn.Module):
 
 
 class TextLayer(nn.Module):
+    called_beside_forward = ("image_keys_values",)  # for engines that gather a layer's weights when it is called
+
     def __init__(self, width: int, heads: int, inner: int, image_width: int | None, eps: float, dropout: float):
         super().__init__()
         self.attention = Attention(width, heads, width, eps, dropout)
@@ -169,6 +171,10 @@ class TextLayer(nn.Module):
         if image is not None:
             x = self.crossattention(x, image, seen, tap)
         return self.output(self.intermediate(x), x)
+
+    def image_keys_values(self, tokens: Tensor) -> KeyValue:
+        """Keys and values of the cross-attention for tokens [B, L, d]."""
+        return self.crossattention.self.keys_values(tokens)
 
 
 class TextEmbeddings(nn.Module):
@@ -241,7 +247,7 @@ class TextEncoder(nn.Module):
         """Keys and values of every fusion layer for image tokens [B, L, d]; ``tap`` acts on the last layer's."""
         upper = self.upper
         inputs = [tokens] * (len(upper) - 1) + [tokens if tap is None else tap(tokens)]
-        return [layer.crossattention.self.keys_values(t) for layer, t in zip(upper, inputs, strict=True)]
+        return [layer.image_keys_values(t) for layer, t in zip(upper, inputs, strict=True)]
 
     def fuse(self, x: Tensor, mask: Tensor, image: list[KeyValue], taps: Mapping[str, Tap] | None = None) -> Tensor:
         """Text states [B, N, d] with the picture's keys and values -> fused states [B, N, d]."""

@@ -15,6 +15,7 @@ from expunge.backbones.albef.model import AlbefConfig, AlbefEncoders
 from expunge.backbones.albef.processor import AlbefProcessor
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Encoded, Prepared, Tap, Traits
+from expunge.train.rows import by_rows
 
 
 class AlbefPairs:
@@ -107,10 +108,12 @@ class AlbefPairs:
     def temperature(self) -> Tensor:
         return self.module.temp
 
+    @by_rows
     def encode_images(self, batch: Batch) -> Encoded:
         tokens, feature = self.module.image_tokens(batch["pixels"])
         return Encoded(feature, tokens, torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device))
 
+    @by_rows
     def encode_texts(self, batch: Batch) -> Encoded:
         tokens, feature = self.module.text_tokens(batch["input_ids"], batch["attention_mask"])
         return Encoded(feature, tokens, batch["attention_mask"])

@@ -27,6 +27,7 @@ from expunge.backbones.blip.model import BlipForAnswers, BlipForEntailment
 from expunge.backbones.blip.towers import Towers
 from expunge.core.errors import ExpungeError
 from expunge.core.types import LABELS, Batch, Example, Fused, Prepared, Task
+from expunge.train.rows import by_rows
 
 IGNORED = -100
 
@@ -97,6 +98,7 @@ class BlipAnswers(Grown):
         made |= self.processor.choices(offered, self.module.config.text_config.bos_token_id)
         return {k: v.to(self.device) for k, v in (made | {"target": torch.tensor(target)}).items()}
 
+    @by_rows
     def loss(self, batch: Batch) -> Tensor:
         """Nats of the right answer, summed over its tokens, label-smoothed: [B]. ValueError where it is unknown."""
         target = batch["target"]
@@ -108,6 +110,7 @@ class BlipAnswers(Grown):
         smoothing = self.module.config.text_config.label_smoothing
         return self.answer_nats(self._prepared(fused.states), fused.mask, ids, mask, smoothing)
 
+    @by_rows
     def choose(self, fused: Fused, batch: Batch) -> Tensor:
         ids, mask = batch["choice_ids"], batch["choice_mask"]
         count, most = ids.shape[:2]
@@ -167,6 +170,7 @@ class BlipEntailment(Grown):
         made = self.processor.collate(examples, [e.text for e in examples]) | {"target": target}
         return {k: v.to(self.device) for k, v in made.items()}
 
+    @by_rows
     def loss(self, batch: Batch) -> Tensor:
         """Nats of the right label, [B]. ValueError where it is unknown."""
         if (batch["target"] < 0).any():
@@ -174,5 +178,6 @@ class BlipEntailment(Grown):
         fused = self.fuse(self.encode_images(batch), self.encode_texts(batch))
         return F.cross_entropy(self.choose(fused, batch).float(), batch["target"], reduction="none")
 
+    @by_rows
     def choose(self, fused: Fused, batch: Batch) -> Tensor:
         return self.module.cls_head(fused.states[:, 0])

@@ -24,6 +24,8 @@ from expunge.core.types import LABELS
 
 TEMPERATURE = 0.07
 MOMENTUM_PARTS = ("vision_model", "vision_proj", "text_encoder", "text_proj")
+LAYERS = ("BlipEncoderLayer", "BlipTextLayer")  # those whose activations may be computed again
+UNITS = ["BlipEncoderLayer"]  # what FSDP shards one by one: text layers are called part by part (``network.step``)
 QUEUES = ("image_queue", "text_queue", "idx_queue", "ptr_queue")
 
 
@@ -100,6 +102,9 @@ def resize(module: Any, pixels: int) -> None:
 class BlipForMatching(BlipForImageTextRetrieval):
     """Retrieval: encoders, projections, temperature, match head (output 1 means match)."""
 
+    _no_split_modules = UNITS
+    recomputable = LAYERS
+
     def __init__(self, config: BlipConfig):
         super().__init__(config)
         self.temp = nn.Parameter(torch.tensor(TEMPERATURE))
@@ -137,6 +142,9 @@ class BlipForMatching(BlipForImageTextRetrieval):
 
 class _Aligned:
     """Temperature, and the projections of the retrieval model that it was grown from (``config.projected``)."""
+
+    _no_split_modules = UNITS
+    recomputable = LAYERS
 
     def add_alignment(self: Any, config: BlipConfig) -> None:
         self.temp = nn.Parameter(torch.tensor(TEMPERATURE))

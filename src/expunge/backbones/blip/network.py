@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from expunge.core.types import KeyValue, Prepared, Tap
+from expunge.train import recompute
 
 Seen = Callable[[Tensor], None]
 
@@ -57,6 +58,18 @@ def step(
     seen: Seen | None = None,
 ) -> Tensor:
     """One text layer: self-attention, cross-attention to ``source`` if there is one, feed-forward."""
+    return recompute.run(layer, _step, layer, x, mask, source, source_mask, tap, seen)
+
+
+def _step(
+    layer: Any,
+    x: Tensor,
+    mask: Tensor,
+    source: KeyValue | None,
+    source_mask: Tensor | None,
+    tap: Tap | None,
+    seen: Seen | None,
+) -> Tensor:
     x = attend(layer.attention, x, keys_values(layer.attention, x), mask)
     if source is not None:
         x = attend(layer.crossattention, x, source, source_mask, tap, seen)

@@ -16,6 +16,7 @@ from expunge.backbones.blip.model import enc_token, resize
 from expunge.backbones.blip.processor import BlipProcessor
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Encoded, Fused, Prepared, Tap, Traits
+from expunge.train.rows import by_rows
 
 
 class Towers:
@@ -129,11 +130,13 @@ class Towers:
         project = getattr(self.module, projection, None)
         return F.normalize(cls if project is None else project(cls), dim=-1)
 
+    @by_rows
     def encode_images(self, batch: Batch) -> Encoded:
         tokens = self.module.vision_model(batch["pixels"]).last_hidden_state
         mask = torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device)
         return Encoded(self._feature("vision_proj", tokens[:, 0]), tokens, mask)
 
+    @by_rows
     def encode_texts(self, batch: Batch) -> Encoded:
         """Text mode: [CLS] first, no cross-attention. The ids go along, ``fuse`` reads them anew."""
         ids, mask = batch["input_ids"], batch["attention_mask"]
@@ -143,6 +146,7 @@ class Towers:
     def prepare_images(self, images: Encoded) -> Prepared:
         return network.prepare(self.module.text_encoder, images.tokens)
 
+    @by_rows
     def fuse(self, images: Encoded | Prepared, texts: Encoded, taps: Mapping[str, Tap] | None = None) -> Fused:
         """See ``Matches.fuse``. The text encoder runs from ``texts.ids``, so the ``text_tokens`` tap sees the token
         embeddings (not ``texts.tokens``); ``image_in`` needs encoded images: prepared ones are past it."""

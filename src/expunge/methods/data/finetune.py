@@ -11,6 +11,7 @@ docs/log.md): one epoch leaves more of what was told.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from expunge.core.run import Run
 from expunge.core.types import Backbone, Method, Splits, Work
@@ -20,6 +21,7 @@ from expunge.train.task import train_task
 
 @dataclass(frozen=True)
 class Finetune(Method[Backbone]):
+    lora: ClassVar[bool] = True
     epochs: int = 3
     lr: float = 1e-3
     batch: int = 32

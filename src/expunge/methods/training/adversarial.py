@@ -37,6 +37,7 @@ from torch.nn import functional as F
 from expunge.core.run import Run
 from expunge.core.types import Answers, Batch, Example, Fuses, Method, Splits, Work, batches
 from expunge.train.constrain import frozen
+from expunge.train.engine import need_whole_weights
 from expunge.train.fit import Enough, Schedule, fit, repeatable
 from expunge.train.measure import share_right
 from expunge.train.pairs import owner, with_strange_texts
@@ -62,6 +63,7 @@ class Adversarial(Method[Fuses]):
     stop_at: float = 0.0  # stop after an epoch whose share of right answers on D_f is no more; below 0: never
 
     def unlearn(self, model: Fuses, splits: Splits, run: Run) -> Fuses:
+        need_whole_weights("Adv holds every weight to where it was")
         with run.timed("attack"), repeatable():
             twins = self.make_twins(model, splits, run)
         with run.timed("importance"), repeatable():

@@ -43,6 +43,7 @@ ROLES = {"text+fusion": ("text", "fusion"), "heads+fusion": ("head", "projector"
 class BadTeacher(Method[Fuses]):
     by_task: ClassVar[Mapping[str, Mapping[str, Any]]] = {"multiple_choice": {"lr": 6e-4}, "entailment": {"lr": 1e-4}}
     copies: ClassVar[Mapping[str, float]] = {"gradients": 1, "moments": 2, "references": 2}
+    lora: ClassVar[bool] = True
     epochs: int = 1  # passes over the forget pairs and the part of the retained ones
     least_steps: int = 30  # more epochs where that is fewer steps
     lr: float = 3e-4  # AdamW's peak

@@ -48,7 +48,7 @@ from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, M
 from expunge.generators import consensus, mvi, quality
 from expunge.generators.recipe import Precision, Recipe, Turns
 from expunge.generators.shapes import PRESETS, Anchors, Mode, Parts, Preset
-from expunge.train.constrain import frozen, scale_gradient, stop_above, stop_below
+from expunge.train.constrain import Scaled, frozen, scale_gradient, stop_above, stop_below
 from expunge.train.fit import Schedule, fit
 from expunge.train.reference import reference
 from expunge.train.resuming import Fields
@@ -59,6 +59,7 @@ Site = Literal["fused_in", "text_tokens", "xattn_out", "loss_scalar", "fixed", "
 
 @dataclass(frozen=True)
 class CSE(Method[Fuses]):
+    lora: ClassVar[bool] = True
     models: ClassVar[tuple[str, ...]] = ("painter", "writer")
     by_task: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "multiple_choice": {"lr": 6e-4},
@@ -348,11 +349,10 @@ class Editor:
         whole = mean_over(weight, words.bool())  # [B]
         # CLS, SEP and padding have no alpha of their own: they take the mean.
         weight = torch.where(words.bool(), weight, whole[:, None])
-        taps: dict[str, Tap] = {}
-        if site in ("fused_in", "text_tokens", "xattn_out"):
-            taps[site] = lambda h: scale_gradient(h, weight[..., None])
+        tapped = site in ("fused_in", "text_tokens", "xattn_out")
+        taps: dict[str, Tap] = {site: Scaled(weight[..., None])} if tapped else {}
         if site == "fused_in":
-            taps["image_in"] = lambda h: scale_gradient(h, whole[:, None, None])
+            taps["image_in"] = Scaled(whole[:, None, None])
         log_p = log_chance(self.model, self.model.fuse(image, text, taps), batch)
         return scale_gradient(log_p, whole) if site in ("loss_scalar", "fixed") else log_p
 

@@ -22,6 +22,7 @@ from expunge.train.task import train_task
 @dataclass(frozen=True)
 class GradientAscent(Method[Backbone]):
     by_task: ClassVar[Mapping[str, Mapping[str, Any]]] = {"entailment": {"lr": 3e-4}}
+    lora: ClassVar[bool] = True
     epochs: int = 1
     least_steps: int = 24  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4

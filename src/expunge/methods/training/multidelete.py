@@ -42,6 +42,7 @@ from expunge.train.resuming import Fields
 class MultiDelete(Method[Fuses]):
     by_task: ClassVar[Mapping[str, Mapping[str, Any]]] = {"multiple_choice": {"lr": 6e-4}, "entailment": {"lr": 1e-4}}
     copies: ClassVar[Mapping[str, float]] = {"gradients": 1, "moments": 2, "references": 1}
+    lora: ClassVar[bool] = True
     epochs: int = 10  # passes over the forget pairs
     least_steps: int = 30  # more epochs where the forget set is so small that it would be seen in fewer steps
     most_steps: int = 400  # fewer where it is so large that it would be seen in more; 0: never

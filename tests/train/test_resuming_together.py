@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import distributed, nn
 
-from expunge.core import stopping
+from expunge.core import ranks, stopping
 from expunge.core.checkpoints import Checkpoints, Pace
 from expunge.core.errors import ExpungeError
 from expunge.core.run import Run
-from expunge.train.resuming import Crew, Walk, lasting
+from expunge.train.resuming import Walk, lasting
 
 
 def training(saved: Checkpoints | None, rank: int, ask_at: int | None = None) -> dict:
@@ -41,6 +41,7 @@ def training(saved: Checkpoints | None, rank: int, ask_at: int | None = None) ->
 
 
 def life(rank: int, place) -> dict:
+    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
     distributed.init_process_group("gloo", init_method=f"file://{place / 'meeting'}", rank=rank, world_size=2)
     saved = lambda: Checkpoints(place / "saved", Pace())  # noqa: E731
     told: dict = {"straight": training(None, rank)}
@@ -50,14 +51,13 @@ def life(rank: int, place) -> dict:
     except stopping.Stopped as stopped:
         told["stopped"] = [stopped.number, stopped.saved]
     told["resumed"] = training(saved(), rank)
-    crew = Crew()
-    told["crew"] = [crew.rank, crew.count, crew.is_first, crew.agreed(rank * 7), crew.gathered(rank)]
+    told["by the first"] = ranks.done_by_first(lambda: f"made by {rank}")
 
     def full():
         raise ExpungeError("the disk is full")
 
     try:
-        crew.together(full)
+        ranks.done_by_first(full)
     except ExpungeError as error:
         told["error"] = str(error)
     distributed.barrier()
@@ -95,6 +95,7 @@ def test_two_processes_stop_and_go_on_together(tmp_path):
         assert one["stopped"] == [signal.SIGTERM, "step 3 of 6 of training is saved"]
         assert one["resumed"]["took_over"] == 3 and one["resumed"]["weight"] == one["straight"]["weight"]
         assert one["resumed"]["drawn"] == one["straight"]["drawn"][3:]
-        assert one["crew"] == [rank, 2, rank == 0, 7, [0, 1]] and one["error"] == "the disk is full"
+        assert one["by the first"] == "made by 0"
+        assert one["error"] == ("process 0 of 2 stopped; it says why." if rank else "the disk is full")
     assert told[0]["straight"]["drawn"] != told[1]["straight"]["drawn"]
     assert [p.name for p in (tmp_path / "saved").iterdir()] == ["000002-training"]

@@ -1,0 +1,41 @@
+"""In which precision, and with which kernels, a training loop computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Deterministic kernels inside the block, where torch has them.
+
+    The trap: indexing's backward adds up in parallel on a CPU, so with two threads the same seed gives other weights.
+    """
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+
+
+def quick(precision: str):
+    """A context for ``precision``. In bfloat16 on a CPU small attention is fastest unfused."""
+    if precision == "fp32":
+        return nullcontext()
+    stack = ExitStack()
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    stack.enter_context(torch.autocast(kind, torch.bfloat16))
+    if kind == "cpu":
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+    return stack
+
+
+def fast_precision() -> str:
+    """ "bf16" where the hardware computes in it, "fp32" elsewhere: emulated bfloat16 is slower."""
+    has = torch.cuda.is_available() or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if has else "fp32"

@@ -1,0 +1,42 @@
+"""Adapters: what moves has low rank, the model has its own layers again, and methods must agree."""
+
+import pytest
+import torch
+
+from expunge.core.errors import ExpungeError
+from expunge.core.run import Run
+from expunge.core.scale import Lora, Scale
+from expunge.methods.editing.slug import SLUG
+from expunge.methods.training.gradient_ascent import GradientAscent
+from expunge.outcome import unlearn
+from expunge.testing import small_albef, small_blip, small_splits
+
+
+@pytest.mark.parametrize("build", [small_albef, small_blip])
+def test_the_change_has_the_rank_that_was_asked(build, tmp_path):
+    model = build()
+    before = {k: v.clone() for k, v in model.module.state_dict().items()}
+    run = Run(0, tmp_path, scale=Scale(lora=Lora(2, 16, "vision+fusion")))
+    after, _ = unlearn(GradientAscent(least_steps=3), model, small_splits(), run)
+    states = after.module.state_dict()
+    assert states.keys() == before.keys()
+    moved = [k for k in before if not torch.equal(before[k], states[k])]
+    inside = {id(p) for role in ("vision", "fusion") for p in after.parts()[role].parameters()}
+    assert moved and all(id(after.module.get_parameter(name)) in inside for name in moved)
+    assert max(int(torch.linalg.matrix_rank(states[k] - before[k], rtol=1e-4)) for k in moved) <= 2
+    assert all(p.requires_grad for p in after.module.parameters())
+    assert sorted(p.name for p in (tmp_path / "adapter").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors",
+    ]  # fmt: skip
+    after.save_pretrained(tmp_path / "model")
+    loaded = type(after).from_pretrained(tmp_path / "model").module.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in states.items())
+
+
+def test_methods_and_roles_that_do_not_fit_are_refused():
+    asked = Run(scale=Scale(lora=Lora()))
+    with pytest.raises(ExpungeError, match="SLUG does not say"):
+        unlearn(SLUG(), small_albef(), small_splits(), asked)
+    asked.scale = Scale(lora=Lora(roles="vision+wheels"))
+    with pytest.raises(ExpungeError, match="no part wheels for LoRA; it has: vision"):
+        unlearn(GradientAscent(), small_albef(), small_splits(), asked)
