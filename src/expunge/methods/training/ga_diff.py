@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ from expunge.train.resuming import Fields
 
 @dataclass(frozen=True)
 class GADiff(Method[Backbone]):
+    lora: ClassVar[bool] = True
     epochs: int = 1
     least_steps: int = 24  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4  # AdamW's peak

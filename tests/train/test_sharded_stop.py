@@ -1,0 +1,34 @@
+"""Sharded over two processes, a stopped training goes on bit for bit, and what was saved holds whole tensors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from expunge.testing import small_albef
+
+SCRIPT = Path(__file__).with_name("stopping_sharded.py")
+
+
+def test_sharded_processes_stop_and_go_on_together(tmp_path):
+    words = "launch --use_fsdp --fsdp_version 2 --num_processes 2 --num_machines 1 --mixed_precision no".split()
+    words += ["--dynamo_backend", "no", "--main_process_port", "0", str(SCRIPT), str(tmp_path)]
+    source = str(Path(__file__).parents[2] / "src")
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.accelerate_cli", *words], timeout=600, capture_output=True,
+        text=True, env=os.environ | {"PYTHONPATH": source, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = torch.load(tmp_path / "found.pt")
+    (straight, terms), (resumed, terms_again) = found["straight"], found["resumed"]
+    assert found["stopped"] == "step 3 of 6 of gradient difference is saved"
+    assert len(terms) == 6 and terms == terms_again
+    assert all(torch.equal(straight[k], resumed[k]) for k in straight)
+    before = small_albef().module.state_dict()
+    assert any(not torch.equal(before[k], v) for k, v in straight.items())
+    sizes = sorted(v.numel() for v in before.values())
+    assert sorted(found["sizes"]["weights"]) == sorted(found["sizes"]["moments"]) == sizes
