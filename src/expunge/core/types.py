@@ -43,7 +43,7 @@ class Picture(Protocol):
 
 @dataclass(frozen=True)
 class Example:
-    """One image-text pair.
+    """One image-text pair, or a text alone: then ``image`` is ``core.pictures.NO_PICTURE``.
 
     ``group`` is the person, artist or concept that a deletion request names. ``source`` is the population the
     example was drawn from (people, scenes, ...): audits compare like with like. ``kind`` says whether the text
@@ -71,6 +71,11 @@ class Example:
     statement: str = ""
     origin: str = ""
     """Where it was read from, as ``file:line``, for errors."""
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there is a picture at all."""
+        return bool(self.image.key)
 
     @property
     def described(self) -> str:
@@ -263,6 +268,49 @@ class Answers(Fuses, Protocol):
 
         Choices that an example does not have (shorter lists in a batch) score -inf.
         """
+        ...
+
+
+class Spoken(NamedTuple):
+    """The right answers of a batch as a language model reads them: one column per answer token, its end included."""
+
+    logits: Tensor  # [B, N, V] for the token of that column, given all before it
+    targets: Tensor  # [B, N] the answer's token ids; -100 past its end
+    mask: Tensor  # [B, N] True where there is a token
+
+
+@runtime_checkable
+class Generates(Backbone, Protocol):
+    """A language model that answers in words, with a picture or without: what it is asked and says follows from the
+    example (a question and its answer, a statement and its label, a picture and its caption).
+
+    ``loss`` is the mean over the answer's tokens; ``log_probs`` summed over tokens gives the likelihood of the whole.
+    Gradients flow through all but ``write``.
+    """
+
+    def spoken(self, batch: Batch) -> Spoken:
+        """Logits at the answer's tokens. Raises ValueError where an answer is not known."""
+        ...
+
+    def log_probs(self, batch: Batch) -> Tensor:
+        """Log-probability of each answer token in nats, [B, N], as ``spoken`` lines them up; 0 past the end."""
+        ...
+
+    def hidden_states(self, batch: Batch, layer: int = -1) -> Tensor:
+        """Of the whole sequence after ``layer`` of the language model (0: its input), [B, T, d]; pads are in
+        ``batch["attention_mask"]``."""
+        ...
+
+    def prompt_states(self, examples: Sequence[Example], layer: int = -1) -> Tensor:
+        """The hidden state from which the first word of the answer is said, [B, d]."""
+        ...
+
+    def score_choices(self, examples: Sequence[Example]) -> Tensor:
+        """Log-likelihood of each choice as the answer in nats, [B, C]; -inf where an example has fewer."""
+        ...
+
+    def write(self, examples: Sequence[Example], max_tokens: int = 32) -> list[str]:
+        """The likeliest answer word by word (greedy), at most ``max_tokens`` tokens long; the known answer is unread."""
         ...
 
 
