@@ -197,6 +197,16 @@ def small_writer(language: Literal["opt", "t5"] = "opt", texts: Sequence[str] = 
     return made
 
 
+def small_mllm(family: str = "llava", texts: Sequence[str] = ()) -> Any:
+    """A random chat model of a family (``backbones.mllm.FAMILIES``) with the words of ``texts``, else of the small
+    corpus's questions."""
+    from expunge.zoo.chat_models import Size, new, said
+
+    wide = family.startswith("qwen")  # rotary positions of three axes share the dimensions of a head
+    size = Size(pixels=32, vision_width=32, width=32) if wide else Size()
+    return new(family, texts or said(small_corpus("multiple_choice").train), size)
+
+
 def lend(name: str, task: Task = "retrieval") -> Any:
     """Models by name for a run in a test: the pretrained model, and generators whatever they are called."""
     if name == "pretrained":

@@ -1,9 +1,9 @@
-"""Chat models of every family with random weights at any small size: transformers' own classes, for recipes and tests."""
+"""Chat models of every family with random weights at any small size, for recipes and tests: transformers' classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from transformers import (
 
 from expunge.backbones.mllm import FAMILIES, Mllm
 from expunge.backbones.mllm.processors import PROCESSORS, build
+from expunge.core.types import Example
 from expunge.zoo.vocabulary import chat_tokenizer
 
 SPOKEN = ("USER: ASSISTANT: User: Assistant: user assistant . is that so yes no maybe",)
@@ -45,6 +46,8 @@ class Size:
     heads: int = 2
     inner: int = 32  # of the language model's feed-forward layers
     positions: int = 128
+    tower: Mapping[str, Any] = field(default_factory=dict)  # more of the vision tower's configuration
+    model: Mapping[str, Any] = field(default_factory=dict)  # more of the whole model's configuration
 
 
 def new(family: str, texts: Iterable[str], size: Size, seed: int = 0, name: str = "") -> Mllm:
@@ -54,6 +57,11 @@ def new(family: str, texts: Iterable[str], size: Size, seed: int = 0, name: str 
     model, image, tokenizer, settings = BUILDERS[family](texts, size)
     processor = build(PROCESSORS[family], image, tokenizer, chat_template=FAMILIES[family].turns, **settings)
     return Mllm(model.eval(), processor, name or f"small-{family}")
+
+
+def said(examples: Iterable[Example]) -> list[str]:
+    """All that examples ask and answer, in alphabetical order: what a model's words are taken from."""
+    return sorted({text for e in examples for text in (e.text, e.answer or "", *e.choices)})
 
 
 def _language(tokenizer: Any, size: Size) -> dict[str, Any]:
@@ -70,13 +78,15 @@ def _llava(texts: Sequence[str], size: Size) -> tuple[Any, Any, Any, dict[str, A
     tokenizer = chat_tokenizer(texts, ["<image>"])
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=size.vision_width, intermediate_size=4 * size.vision_width, num_hidden_layers=size.vision_layers,
-            num_attention_heads=size.heads, image_size=size.pixels, patch_size=size.patch,
+            hidden_size=size.vision_width, intermediate_size=4 * size.vision_width,
+            num_hidden_layers=size.vision_layers,
+            num_attention_heads=size.heads, image_size=size.pixels, patch_size=size.patch, **size.tower,
         ).to_dict(),
         text_config=LlamaConfig(**_language(tokenizer, size), tie_word_embeddings=True).to_dict(),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=(size.pixels // size.patch) ** 2,
         tie_word_embeddings=True,
+        **size.model,
     )  # fmt: skip
     image = CLIPImageProcessorPil(
         size={"shortest_edge": size.pixels}, crop_size={"height": size.pixels, "width": size.pixels}
@@ -94,7 +104,12 @@ def _qwen(texts: Sequence[str], size: Size, newer: bool = False) -> tuple[Any, A
     tokenizer = chat_tokenizer(texts, marks, begin=None, end="<|im_end|>")
     ids = dict(zip(marks, tokenizer.convert_tokens_to_ids(marks)))
     side = size.width // size.heads // 2  # rotary positions of time, height and width share half a head
-    vision: dict[str, Any] = {"depth": size.vision_layers, "num_heads": size.heads, "patch_size": size.patch}
+    vision: dict[str, Any] = {
+        "depth": size.vision_layers,
+        "num_heads": size.heads,
+        "patch_size": size.patch,
+        **size.tower,
+    }
     if newer:
         vision |= {
             "hidden_size": size.vision_width, "intermediate_size": 2 * size.vision_width, "out_hidden_size": size.width,
@@ -116,6 +131,7 @@ def _qwen(texts: Sequence[str], size: Size, newer: bool = False) -> tuple[Any, A
         video_token_id=ids["<|video_pad|>"],
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
+        **size.model,
     )
     area = size.pixels**2
     image = Qwen2VLImageProcessorPil(patch_size=size.patch, size={"shortest_edge": area, "longest_edge": area})
@@ -128,8 +144,9 @@ def _idefics(texts: Sequence[str], size: Size) -> tuple[Any, Any, Any, dict[str,
     latents = 4
     config = Idefics2Config(
         vision_config={
-            "hidden_size": size.vision_width, "intermediate_size": 2 * size.vision_width, "num_attention_heads": size.heads,
-            "num_hidden_layers": size.vision_layers, "image_size": size.pixels, "patch_size": size.patch,
+            "hidden_size": size.vision_width, "intermediate_size": 2 * size.vision_width,
+            "num_attention_heads": size.heads,
+            "num_hidden_layers": size.vision_layers, "image_size": size.pixels, "patch_size": size.patch, **size.tower,
         },
         perceiver_config={
             "hidden_size": size.width, "resampler_n_latents": latents, "resampler_depth": 1,
@@ -138,6 +155,7 @@ def _idefics(texts: Sequence[str], size: Size) -> tuple[Any, Any, Any, dict[str,
         },
         text_config=MistralConfig(**_language(tokenizer, size)).to_dict(),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        **size.model,
     )  # fmt: skip
     image = Idefics2ImageProcessorPil(
         size={"shortest_edge": size.pixels, "longest_edge": size.pixels}, do_image_splitting=False

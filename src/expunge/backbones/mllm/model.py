@@ -77,7 +77,7 @@ class Mllm:
         """Nothing to drop: the model holds weights only."""
 
     def for_task(self, task: Task) -> Self:
-        """This model: what is asked follows from the examples. ExpungeError for retrieval, which needs a match score."""
+        """This model: what is asked follows from the examples. ExpungeError for retrieval: it has no match score."""
         if task not in self.tasks:
             raise ExpungeError(f"{self.traits.name} writes answers; it cannot be trained on {task}.")
         return self
