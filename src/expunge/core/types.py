@@ -310,7 +310,7 @@ class Generates(Backbone, Protocol):
         ...
 
     def write(self, examples: Sequence[Example], max_tokens: int = 32) -> list[str]:
-        """The likeliest answer token by token (greedy), at most ``max_tokens`` long; a known answer is not looked at."""
+        """The likeliest answer token by token (greedy), at most ``max_tokens`` long; a known one is not looked at."""
         ...
 
 
