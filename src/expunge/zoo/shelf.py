@@ -14,8 +14,10 @@ WEIGHTS = Path(__file__).parent / "weights"
 UNSHIPPED = {
     "blip2-t5-tiny": "python -m expunge.zoo.blip2_tiny --language t5",
     "sd-tiny-epsilon": "python -m expunge.zoo.sd_epsilon",
+    "llava-smol": "python -m expunge.zoo.llava_smol",
 }
-"""Models that only one table needs are not shipped; the command that makes each, in half an hour on a core."""
+"""Models that only one table needs, or that are too large, are not shipped; the command that makes each, in about half
+an hour on a core."""
 
 
 def made() -> Path:
