@@ -1,4 +1,4 @@
-"""Pictures that are already in memory, and the picture that is not there."""
+"""Pictures that are already in memory, and the absence of one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from expunge.core.types import Example
+from expunge.core.errors import ExpungeError
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,12 @@ class HeldPicture:
 
 @dataclass(frozen=True)
 class NoPicture:
-    """Stands where a picture would in a question asked in words alone. There is one of it: ``NO_PICTURE``."""
+    """Stands where an example is text alone. Models that can do without look at ``Example.pictured``."""
 
     key: str = ""
 
     def open(self, pixels: int) -> Image.Image:
-        """Raises TypeError: a model that would look at it has been handed a question that it cannot be asked."""
-        raise TypeError("this question has no picture; a model that must look at one cannot be asked it")
+        raise ExpungeError("an example has no picture, and this model needs one. Take a model that reads text alone.")
 
 
 NO_PICTURE = NoPicture()
-
-
-def has_picture(example: Example) -> bool:
-    """Whether the question comes with a picture: the one place that says how a question in words alone is marked."""
-    return not isinstance(example.image, NoPicture)

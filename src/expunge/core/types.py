@@ -45,7 +45,7 @@ class Picture(Protocol):
 
 @dataclass(frozen=True)
 class Example:
-    """One image-text pair.
+    """One image-text pair, or a text alone: then ``image`` is ``core.pictures.NO_PICTURE``.
 
     ``group`` is the person, artist or concept that a deletion request names. ``source`` is the population the
     example was drawn from (people, scenes, ...): audits compare like with like. ``kind`` says whether the text
@@ -57,9 +57,9 @@ class Example:
     judged. ``statement`` is then a sentence that is true of the picture and that a picture can be drawn from (the
     question answered, or the truth about what the statement claims); empty where ``text`` is such a sentence itself.
 
-    For a model that writes, ``text`` is what the user says and ``answer`` what the model should write, a letter of
-    ``choices`` in a classification. ``paraphrased`` holds the answer in other words, ``perturbed`` answers of the same
-    shape that are wrong: the truth ratio compares them. A question in words alone has ``pictures.NO_PICTURE``.
+    For a model that writes, ``question`` is all that the user says and ``answer`` what the model should write, a letter
+    of ``choices`` in a classification. ``paraphrased`` holds the answer in other words, ``perturbed`` answers of the
+    same shape that are wrong: the truth ratio compares them.
     """
 
     id: str
@@ -80,6 +80,11 @@ class Example:
     perturbed: tuple[str, ...] = ()
     origin: str = ""
     """Where it was read from, as ``file:line``, for errors."""
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there is a picture at all."""
+        return bool(self.image.key)
 
     @property
     def described(self) -> str:

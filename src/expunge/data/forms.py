@@ -45,7 +45,7 @@ def classification(about: About, question: str, options: Mapping[str, str], corr
     """A question whose answer is the letter of one of ``options``, in their order."""
     listed = "\n".join(f"{letter}: {text}" for letter, text in options.items())
     read = f"{question}\n{listed}\n{INSTRUCTIONS['classification']}"
-    return _example(about, "classification", read, question, correct, truth, choices=tuple(options))
+    return _example(about, "classification", read, correct, truth, choices=tuple(options))
 
 
 def generation(
@@ -53,19 +53,18 @@ def generation(
 ) -> Example:
     """A question answered in a sentence."""
     read = f"{question}\n{INSTRUCTIONS['generation']}"
-    made = _example(about, "generation", read, question, answer, answer)
+    made = _example(about, "generation", read, answer, answer)
     return replace(made, paraphrased=tuple(paraphrased), perturbed=tuple(perturbed))
 
 
 def cloze(about: About, gapped: str, value: str, truth: str = "") -> Example:
     """A sentence with ``BLANK`` where ``value`` belongs."""
-    return _example(about, "cloze", f"{gapped}\n{INSTRUCTIONS['cloze']}", gapped, value, truth)
+    return _example(about, "cloze", f"{gapped}\n{INSTRUCTIONS['cloze']}", value, truth)
 
 
-def _example(
-    about: About, form: Form, read: str, question: str, answer: str, truth: str, choices: tuple[str, ...] = ()
-) -> Example:
+def _example(about: About, form: Form, read: str, answer: str, truth: str, choices: tuple[str, ...] = ()) -> Example:
+    # ``text`` is the same as ``question``, as in every data set of questions: some models read the one, some the other.
     return Example(
-        about.id, about.picture, read, about.group, about.source, about.kind, about.meaning, about.facts, question,
+        about.id, about.picture, read, about.group, about.source, about.kind, about.meaning, about.facts, read,
         choices, answer, statement=truth, form=form, origin=about.origin,
     )  # fmt: skip

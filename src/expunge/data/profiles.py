@@ -90,8 +90,7 @@ def ask(
 def _put(
     fact: Fact, form: Form, about: About, visual: bool, wording: int, seed: int, sitting: int
 ) -> Iterator[Example]:
-    name = f"{about.id}-{fact.topic.name}-{form}-{SHOWN[visual]}"
-    name += f"-{sitting}.{wording}" if sitting or wording else ""
+    name = identity(about.id, fact, form, visual, sitting, wording)
     about = replace(about, id=name)
     if form == "cloze":
         yield forms.cloze(about, fact.gapped(visual, wording), fact.value, fact.answer())
@@ -101,6 +100,12 @@ def _put(
     elif len(fact.topic.false) >= len(LETTERS) - 1:
         options, correct = choices(fact, f"{seed}:{name}")
         yield forms.classification(about, fact.question(visual, wording), options, correct, fact.answer())
+
+
+def identity(person: str, fact: Fact, form: Form, visual: bool, sitting: int = 0, wording: int = 0) -> str:
+    """The id of a question, from which its options are drawn."""
+    changed = f"-{sitting}.{wording}" if sitting or wording else ""
+    return f"{person}-{fact.topic.name}-{form}-{SHOWN[visual]}{changed}"
 
 
 def choices(fact: Fact, seed: str) -> tuple[dict[str, str], str]:
