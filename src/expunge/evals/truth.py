@@ -37,7 +37,12 @@ NINE = tuple(
 )
 """The parts of TOFU's model utility."""
 CRITICAL = 1.358
-"""sqrt(-ln(0.05 / 2) / 2): the statistic that is significant at 5 % in large samples, times sqrt(nm / (n + m))."""
+"""What the statistic must be for p < 0.05 in large samples, times sqrt(nm / (n + m)): sqrt(-ln(0.05 / 2) / 2)."""
+HALF_POWER = 2.45
+"""The shift of a normal distribution that is found every other time, in standard deviations, times the same root.
+
+Found by simulation (300 pairs of samples of 20 to 400 values: 2.31 to 2.55); with ten values it takes 3.
+"""
 
 
 # ------------------------------------------------------------------------------------------ probability
@@ -137,12 +142,12 @@ def forget_quality(
 
 
 def detectable_shift(n: int, m: int | None = None) -> float:
-    """What n values against ``m`` (the same, when not given) would find about every other time, in standard deviations:
-    the shift between two normal distributions whose gap is as large as the statistic must be for p < 0.05.
+    """The shift that n values against ``m`` (the same, when not given) find about every other time, in standard
+    deviations of a normal distribution; infinite where no shift could be significant.
     """
     m = m or n
-    gap = CRITICAL * math.sqrt((n + m) / (n * m))
-    return 2 * float(stats.norm.ppf((1 + gap) / 2)) if gap < 1 else math.inf
+    root = math.sqrt(n * m / (n + m))
+    return HALF_POWER / root if root > CRITICAL else math.inf
 
 
 def _statistic_interval(a: np.ndarray, b: np.ndarray, groups: Sequence[str] | None, seed: int) -> tuple[float, float]:

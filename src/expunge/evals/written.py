@@ -101,6 +101,14 @@ def quality(
     return found
 
 
+def quality_scores(found: Mapping[str, truth.ForgetQuality]) -> Scores:
+    """Forget quality for a record: ``forget_quality_<cut>`` is p, ``forget_gap_<cut>`` the KS statistic."""
+    scores: Scores = {}
+    for name, one in found.items():
+        scores |= {f"forget_quality_{name}": one.p_value, f"forget_gap_{name}": one.statistic}
+    return scores
+
+
 def utility(sets: Mapping[str, Sequence[Example]], writings: Writings, *, seed: int = 0) -> Scores:
     """The harmonic mean of those of TOFU's nine numbers that the sets bring; its name says how many they are."""
     parts: dict[str, Score] = {}

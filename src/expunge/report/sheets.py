@@ -98,8 +98,8 @@ def everything(results: Results) -> Sheet:
     panels = []
     for block in results.blocks:
         here = {key for row in block.rows for key in row.entries}
-        written = sorted(k for k in here if layouts.head(k))
-        keys = [k for k in (*BY_KEY, *written, *AVERAGES, *HIGHER, "seconds", "memory") if k in here]
+        panels += [_panel(results, block, part.keys, part.title) for part in layouts.everything(here)]
+        keys = [k for k in (*BY_KEY, *AVERAGES, *HIGHER, "seconds", "memory") if k in here]
         if keys:
             panels.append(_panel(results, block, keys))
     return Sheet("everything", "Everything measured", "As above.", tuple(panels))
