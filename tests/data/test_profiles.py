@@ -9,7 +9,7 @@ import pytest
 
 from expunge.core.errors import ExpungeError, UnknownName
 from expunge.core.pictures import NO_PICTURE
-from expunge.data import people, profiles
+from expunge.data import leakage, people, profiles
 from expunge.data.fingerprint import fingerprint
 from expunge.data.persons import portrait
 
@@ -100,5 +100,20 @@ def test_names_that_do_not_exist_are_said():
         profiles.examination({"p99"}, size=12)
     with pytest.raises(UnknownName, match="cloze"):
         profiles.load(asked=("clozes",))
+    with pytest.raises(UnknownName, match="answering"):
+        profiles.load(task="retrieval")
     with pytest.raises(ExpungeError, match="needs one"):
         NO_PICTURE.open(8)
+
+
+def test_forms_may_be_named_in_one_text():
+    some = profiles.load(size=12, celebrities=5, asked="cloze,generation")
+    assert {e.form for e in some.train} == {"cloze", "generation"}
+    assert {e.id for e in some.train} < {e.id for e in CORPUS.train}
+
+
+def test_questions_in_words_are_no_leak_between_people():
+    splits = CORPUS.split(["p003"])
+    assert leakage.find_leaks(splits.forget, splits.retain, texts=False) == [] == leakage.find_overlap(CORPUS)
+    twin = replace(splits.retain[0], image=splits.forget[0].image)
+    assert len(leakage.find_leaks(splits.forget, [twin], texts=False)) == 1

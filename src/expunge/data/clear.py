@@ -18,9 +18,9 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from expunge.core.errors import DataError, ExpungeError, Problem
+from expunge.core.errors import DataError, ExpungeError, Problem, UnknownName
 from expunge.core.pictures import NO_PICTURE
-from expunge.core.types import Corpus, Example
+from expunge.core.types import Corpus, Example, Task
 from expunge.data import forms
 from expunge.data.clear_records import SHARES
 from expunge.data.fingerprint import fingerprint
@@ -37,8 +37,12 @@ KEPT = 3
 """Wrong names beside the right one, where a caption's row brings more."""
 
 
-def load(folder: str | Path) -> Corpus:
-    """The training and test data as questions to a model that writes. Raises one ``DataError`` with all problems."""
+def load(folder: str | Path, task: Task = "answering") -> Corpus:
+    """The training and test data as questions to a model that writes. Raises one ``DataError`` with all problems, and
+    UnknownName for a task that is not answering.
+    """
+    if task != "answering":
+        raise UnknownName("task of clear", task, ["answering"])
     reading = _Reading(Path(folder))
     parts = {
         "train": reading.captions("full") + reading.told("full+tofu", needed=False),

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import get_args
 
 from expunge.core.errors import UnknownName
-from expunge.core.types import Corpus, Example, Form
+from expunge.core.types import Corpus, Example, Form, Task
 from expunge.data import forms
 from expunge.data.fingerprint import fingerprint
 from expunge.data.forms import LETTERS, About
@@ -119,16 +119,17 @@ def choices(fact: Fact, seed: str) -> tuple[dict[str, str], str]:
 
 
 def load(
-    variant: str = "test", size: int = 100, celebrities: int = 60, seed: int = 0, asked: Sequence[Form] = FORMS
-) -> Corpus:
+    variant: str = "test", size: int = 100, celebrities: int = 60, seed: int = 0,
+    asked: Sequence[Form] | str = FORMS, task: Task = "answering",
+) -> Corpus:  # fmt: skip
     """Questions about ``size`` trained people; strangers in validation and test; public people in ``pretrain``.
 
-    Of strangers only what can be seen is asked: nobody told the model anything about them. Raises UnknownName for a
-    form that does not exist.
+    Of strangers only what can be seen is asked: nobody told the model anything about them. ``asked`` names the forms,
+    with commas between them where it is one text. Raises UnknownName for a form or a task that there is not.
     """
-    for form in asked:
-        if form not in FORMS:
-            raise UnknownName("form of question", form, FORMS)
+    if task != "answering":
+        raise UnknownName("task of profiles", task, ["answering"])
+    asked = _forms(asked)
     own, outside = (VARIANTS[variant], {"test": "q", "validation": "w"}[variant])
 
     def of(prefix: str, count: int | None = None, seen_only: bool = False) -> tuple[Example, ...]:
@@ -170,6 +171,13 @@ def examination(
         "retain": of(group, False),
         "celebrity": of(public, None),
     }
+
+
+def _forms(asked: Sequence[Form] | str) -> tuple[Form, ...]:
+    for form in (named := asked.split(",") if isinstance(asked, str) else asked):
+        if form not in FORMS:
+            raise UnknownName("form of question", form, FORMS)
+    return tuple(form for form in FORMS if form in named)
 
 
 def drawn(cast: Cast, percent: int) -> tuple[Person, ...]:
