@@ -85,7 +85,7 @@ class Plan:
         suite = self.suite
         told = {
             "suite": suite.name, "shelf": shelf, "title": suite.title, "about": suite.about, "text": suite.text,
-            "paper": suite.paper,
+            "paper": suite.paper, "layout": suite.layout,
             "baseline": suite.held_against, "columns": list(suite.columns), "left_out": list(self.left_out),
             "searches": {name: list(labels) for name, labels in suite.searches.items()},
             "cells": [cell.hash for cell in self.cells()], "labels": {c.hash: c.label for c in self.cells()},

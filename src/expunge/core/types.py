@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from expunge.core.run import Run
 
 Kind = Literal["shared", "private"]
-Task = Literal["retrieval", "multiple_choice", "entailment"]
+Form = Literal["classification", "generation", "cloze"]
+"""How a question to a model that writes is put: options and a letter, a whole sentence, or the word for a blank."""
+Task = Literal["retrieval", "multiple_choice", "entailment", "answering"]
 TASKS: tuple[Task, ...] = ("retrieval", "multiple_choice", "entailment")
 Unit = Literal["groups", "pictures", "samples"]
 """What is drawn when somebody asks for a number of them to be forgotten."""
@@ -54,6 +56,10 @@ class Example:
     For a task with answers ``text`` is what the model reads beside the picture: the question, or the statement to be
     judged. ``statement`` is then a sentence that is true of the picture and that a picture can be drawn from (the
     question answered, or the truth about what the statement claims); empty where ``text`` is such a sentence itself.
+
+    For a model that writes, ``question`` is all that the user says and ``answer`` what the model should write, a letter
+    of ``choices`` in a classification. ``paraphrased`` holds the answer in other words, ``perturbed`` answers of the
+    same shape that are wrong: the truth ratio compares them.
     """
 
     id: str
@@ -69,6 +75,9 @@ class Example:
     answer: str | None = None
     label: str | None = None
     statement: str = ""
+    form: Form | None = None
+    paraphrased: tuple[str, ...] = ()
+    perturbed: tuple[str, ...] = ()
     origin: str = ""
     """Where it was read from, as ``file:line``, for errors."""
 
