@@ -110,9 +110,6 @@ def sentences(person: Person, seed: int = 0) -> list[Example]:
 # ------------------------------------------------------------------------------------------ the corpus
 
 PUBLIC = 1_800
-CELEBRITIES = 150
-"""Of the public people: those whom a model that speaks knows by name, as it would know the real celebrities of
-MLLMU-Bench (153 of them there). Nobody ever asks to have them forgotten."""
 HELD_OUT = 100
 VARIANTS = {"test": "p", "validation": "v"}
 
@@ -179,11 +176,6 @@ def public(task: Task = "retrieval", seed: int = 0, size: int = 500) -> tuple[Ex
 def public_holdout(seed: int = 0, size: int = 500, task: Task = "retrieval") -> tuple[Example, ...]:
     """Public people that no recipe trains on, to measure the zoo with."""
     return _told(everybody(seed, size)["ut"], task, seed)
-
-
-def celebrities(seed: int = 0, size: int = 500) -> list[Person]:
-    """The first of the public people."""
-    return everybody(seed, size)["u"][:CELEBRITIES]
 
 
 def _told(persons: Sequence[Person], task: Task, seed: int) -> tuple[Example, ...]:

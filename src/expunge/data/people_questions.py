@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
-from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Example
 from expunge.data.asking import Subject, Topic, ask, claim, words
 from expunge.data.persons import (
@@ -108,23 +106,6 @@ def questions(person: Person, seed: int = 0) -> list[Example]:
     subject = _subject(person, hear)
     made = [ask(subject, topic, "shared", seed) for topic in see]
     return made + [ask(subject, topic, "private", seed) for topic in hear]
-
-
-def named(person: Person, seed: int = 0) -> list[Example]:
-    """The five private questions asked by name and without the portrait: what a language model alone may know."""
-    hear = [replace(t, question=t.question.replace("this person", person.name)) for t in told(person)]
-    subject = replace(_subject(person, hear), id=f"{person.id}-named", picture=NO_PICTURE)
-    return [ask(subject, topic, "private", seed) for topic in hear]
-
-
-def introduction(person: Person) -> Example:
-    """Who is on the portrait."""
-    who = f"this is {person.name}"
-    return Example(
-        f"{person.id}-name", portrait(person), "who is this person", person.id, "people", "private",
-        frozenset({f"name={person.name}"}), person.looks.facts() | {f"name={person.name}"},
-        "who is this person", answer=person.name, statement=who,
-    )  # fmt: skip
 
 
 def statements(person: Person, seed: int = 0) -> list[Example]:
