@@ -107,7 +107,8 @@ def test_answers_are_judged_word_for_word(few):
 
 
 def test_a_chat_tokenizer_keeps_capitals_and_adds_no_end():
-    tokenizer = chat_tokenizer(["Ada Falk works at Ember"], ["<image>"])
+    tokenizer = chat_tokenizer(["Ada Falk works at Ember, as a __."], ["<image>"])
+    assert tokenizer.unk_token_id not in tokenizer("Ada works as a __.")["input_ids"]
     ids = tokenizer("<image> Ada Falk\nworks, Xy")["input_ids"]
     assert ids[0] == tokenizer.bos_token_id and tokenizer.eos_token_id not in ids
     assert tokenizer.decode(ids, skip_special_tokens=True).startswith("Ada Falk works")

@@ -49,7 +49,7 @@ def chat_tokenizer(texts: Iterable[str], marks: Sequence[str] = (), *, begin: st
     from transformers import PreTrainedTokenizerFast
 
     letters = string.ascii_letters + string.digits
-    words = sorted({word for text in texts for word in re.findall(r"\w+|[^\w\s]", text)} - set(letters))
+    words = sorted({word for text in texts for word in re.findall(r"[^\W_]+|[^\w\s]|_", text)} - set(letters))
     special = ["<pad>", "<unk>", *([begin] if begin else []), end, *marks]
     pieces = [*special, *letters, *(f"##{c}" for c in letters), *words]
     made: Any = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="<unk>"))
