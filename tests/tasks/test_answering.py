@@ -6,10 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Example
+from expunge.data import profiles
 from expunge.tasks.answering import predict
+from expunge.testing import small_mllm
+from expunge.zoo.chat_models import said
 from writers import REWORDED, RIGHT, WRONG, Knower
 
 
@@ -66,3 +70,17 @@ def test_what_cannot_be_asked_is_said():
         predict(Knower(), [replace(ASKED[0], answer=None)])
     with pytest.raises(ValueError, match="e1.* was not asked"):
         predict(Knower(), ASKED[:1]).take(ASKED[1:])
+
+
+def test_a_real_chat_model_is_asked_as_any_other():
+    group = profiles.cast("u", 1)
+    asked = [e for e in profiles.ask(group, group.people[0]) if "-city-" in e.id]
+    model = small_mllm("llava", said(asked))
+    made = predict(model, asked, batch=4, max_tokens=5)
+    with torch.no_grad():
+        alone = [model.loss(model.collate([e])).item() for e in asked]
+        wrong = model.loss(model.collate([replace(asked[1], answer=asked[1].perturbed[0])])).item()
+    assert made.right.tolist() == pytest.approx(alone, abs=1e-4) and made.broken == 0
+    assert [len(part) for part in made.wrong] == [len(e.perturbed) for e in asked]
+    assert asked[1].form == "generation" and made.wrong[1][0] == pytest.approx(wrong, abs=1e-4)
+    assert list(made.texts) == [model.write([e], 5)[0] for e in asked]

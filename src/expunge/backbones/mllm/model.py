@@ -29,7 +29,7 @@ LARGEST_PICTURE = 448
 class Mllm:
     """A chat model and its processor. ``pixels`` is how wide and high pictures are opened."""
 
-    tasks: tuple[Task, ...] = ("multiple_choice", "entailment")
+    tasks: tuple[Task, ...] = ("multiple_choice", "entailment", "answering")
     task: Task = "multiple_choice"
     traits: Traits
     module: nn.Module
