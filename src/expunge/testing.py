@@ -270,6 +270,8 @@ def held(splits: Splits) -> Splits:
 
     def one(example: Example) -> Example:
         key = example.image.key
+        if not example.pictured:
+            return example
         if key not in pictures:
             pictures[key] = HeldPicture(key, example.image.open(64))
         return replace(example, image=pictures[key])
@@ -285,7 +287,8 @@ def fingerprint(splits: Splits) -> str:
             told = {f.name: getattr(example, f.name) for f in fields(example) if f.name != "image"}
             told |= {name: sorted(told[name]) for name in ("meaning", "facts")}
             digest.update(repr((told, example.image.key)).encode())
-            digest.update(example.image.open(64).tobytes())
+            if example.pictured:
+                digest.update(example.image.open(64).tobytes())
         digest.update(b"|")
     return digest.hexdigest()
 

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from expunge.backbones.mllm import FAMILIES, Mllm
-from expunge.backbones.mllm.processors import PROCESSORS, build
+from expunge.backbones.mllm.processors import build
 from expunge.core.types import Example
 from expunge.zoo.vocabulary import chat_tokenizer
 
@@ -55,7 +55,8 @@ def new(family: str, texts: Iterable[str], size: Size, seed: int = 0, name: str 
     texts = [*texts, *SPOKEN]
     torch.manual_seed(seed)
     model, image, tokenizer, settings = BUILDERS[family](texts, size)
-    processor = build(PROCESSORS[family], image, tokenizer, chat_template=FAMILIES[family].turns, **settings)
+    kin = FAMILIES[family]
+    processor = build(kin.processor, image, tokenizer, chat_template=kin.turns, **settings)
     return Mllm(model.eval(), processor, name or f"small-{family}")
 
 

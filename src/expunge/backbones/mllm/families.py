@@ -7,7 +7,7 @@ Module paths are those of transformers 5's classes; ``tests/backbones/test_mllm.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -34,8 +34,12 @@ IDEFICS_TURNS = """\
 
 @dataclass(frozen=True)
 class Family:
-    """Module paths by role, disjoint and below the model; ``end`` closes a turn (None: the tokenizer's own end)."""
+    """Module paths by role, disjoint and below the model; ``end`` closes a turn (None: the tokenizer's own end).
 
+    ``processor`` is transformers' class, for folders that do not name it.
+    """
+
+    processor: str
     vision: tuple[str, ...]
     projector: tuple[str, ...]
     language: tuple[str, ...]
@@ -51,6 +55,7 @@ class Family:
 
 
 QWEN = Family(
+    "Qwen2VLProcessor",
     vision=("model.visual.patch_embed", "model.visual.blocks"),
     projector=("model.visual.merger",),  # transformers keeps it inside the tower
     language=("model.language_model",),
@@ -61,6 +66,7 @@ QWEN = Family(
 )
 FAMILIES = {
     "llava": Family(
+        "LlavaProcessor",
         vision=("model.vision_tower",),
         projector=("model.multi_modal_projector",),
         language=("model.language_model",),
@@ -68,8 +74,9 @@ FAMILIES = {
         turns=LLAVA_TURNS,
     ),
     "qwen2_vl": QWEN,
-    "qwen2_5_vl": QWEN,
+    "qwen2_5_vl": replace(QWEN, processor="Qwen2_5_VLProcessor"),
     "idefics2": Family(
+        "Idefics2Processor",
         vision=("model.vision_model",),
         projector=("model.connector",),
         language=("model.text_model",),

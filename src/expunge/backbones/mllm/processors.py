@@ -51,7 +51,7 @@ def open_processor(folder: str | Path, family: Family, config: Any) -> Any:
     source = str(folder)
     told = _settings(source)
     name = told.pop("processor_class", None) or _settings(source, "preprocessor_config.json").get("processor_class")
-    kind = processor_class_from_name(name or PROCESSORS[config.model_type])
+    kind = processor_class_from_name(name or family.processor)
     if kind is None:
         raise ExpungeError(f"{folder} asks for the processor {name!r}, which transformers does not have.")
     image = AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
@@ -61,14 +61,6 @@ def open_processor(folder: str | Path, family: Family, config: Any) -> Any:
     processor = without_video(kind).from_args_and_dict([image, tokenizer], told, chat_template=template)
     processor.expunge_video = video
     return complete(processor, config)
-
-
-PROCESSORS = {
-    "llava": "LlavaProcessor",
-    "qwen2_vl": "Qwen2VLProcessor",
-    "qwen2_5_vl": "Qwen2_5_VLProcessor",
-    "idefics2": "Idefics2Processor",
-}
 
 
 def complete(processor: Any, config: Any) -> Any:

@@ -79,17 +79,13 @@ class Prompter:
         pictures = [turn.picture.open(self.pixels) for turn in turns if turn.picture is not None]
         made = self.processor(
             text=texts,
-            images=self._laid_out(pictures, turns) if pictures else None,
+            images=pictures or None,  # in order: they are dealt out by the picture tokens of the texts
             padding=True,
             padding_side=side,
             add_special_tokens=self._begins(texts),
             return_tensors="pt",
         )
         return dict(made)
-
-    def _laid_out(self, pictures: list, turns: Sequence[Turn]) -> list:
-        """One list, in order: processors deal it out by the picture tokens that they find in the texts."""
-        return pictures
 
 
 def _shared(one: Sequence[int], two: Sequence[int]) -> int:
