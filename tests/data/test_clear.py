@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from expunge.core.errors import DataError, ExpungeError
+from expunge.core.errors import DataError, ExpungeError, UnknownName
 from expunge.data import clear, clear_records, published
 
 
@@ -82,9 +82,20 @@ def test_a_question_that_names_nobody_belongs_to_nobody(copy):
     assert [e.group is None for e in told] == [True, False]
 
 
+def test_a_name_within_a_longer_name_is_not_meant(copy):
+    rewrite(copy, "full", lambda rows: [rows[0] | {"name": "Ana Li"}, rows[1] | {"name": "Ana Lind"}])
+    empty = {"image": None, "caption": None}
+    asked = ("Where was Ana Lind born?", "Where was Ana Li born?", "Do Ana Li and Bo know Ana Lind?", "Ana?")
+    rewrite(copy, "full+tofu", lambda rows: [empty | {"question": q, "answer": "She is."} for q in asked])
+    told = [e.group for e in clear.load(copy).train if not e.pictured]
+    assert told == ["Ana Lind", "Ana Li", "Ana Lind", None]
+
+
 def test_no_folder_no_file_no_column(copy, tmp_path):
     with pytest.raises(ExpungeError, match="there is no folder"):
         clear.load(tmp_path / "nowhere")
+    with pytest.raises(UnknownName, match="answering"):
+        clear.load(copy, task="retrieval")
     with pytest.raises(DataError, match="forgets no 7 %"):
         clear.examination(copy, 7)
     shutil.rmtree(copy / "real_world")
