@@ -11,7 +11,7 @@ import pytest
 from expunge.core.errors import DataError, UnknownName
 from expunge.core.types import Picture
 from expunge.data import clear_records, mllmu_records, profiles, published
-from expunge.data.parquet import Gallery, read_rows
+from expunge.data.parquet import CellAlbum, read_rows
 
 SIZE = 20
 
@@ -158,9 +158,9 @@ def test_every_picture_of_somebody_is_another_and_its_caption_says_what_is_in_it
 def test_pictures_are_read_from_their_cells_and_mistrusted_when_they_change(tmp_path):
     path = tmp_path / "full" / published.FILE
     published.write(path, clear_records.rows("full", 2, 2), published.clear_schema, 24)
-    problems, gallery = [], Gallery()
+    problems, album = [], CellAlbum()
     cells = list(read_rows(path.parent, ("image", "name"), problems))
-    pictures = [gallery.take(c, "image", problems) for c in cells]
+    pictures = [album.take(c, "image", problems) for c in cells]
     assert problems == [] and len({p.key for p in pictures}) == 4 and pictures[0].open(16).size == (16, 16)
     assert cells[2].where == f"{path}: row 3" and set(cells[0].values) == {"image", "name"}
     published.write(path, clear_records.rows("full", 2, 2, seed=1), published.clear_schema, 24)

@@ -27,7 +27,7 @@ from expunge.data.fingerprint import fingerprint
 from expunge.data.forms import About
 from expunge.data.identity import composed
 from expunge.data.lines import unsound, unsound_name
-from expunge.data.parquet import Cells, Gallery, read_rows
+from expunge.data.parquet import Cells, CellAlbum, read_rows
 from expunge.data.refusal import refusal
 
 LICENCE = "CLEAR: see the licence of the data set that you fetched."
@@ -98,7 +98,7 @@ class _Reading:
         if not self.folder.is_dir():
             raise ExpungeError(f"there is no folder {self.folder}: name the one that CLEAR was fetched into.")
         self.problems: list[Problem] = []
-        self.gallery = Gallery()
+        self.album = CellAlbum()
         self._captions: dict[str, tuple[tuple[Cells, Example], ...]] = {}
         self._names: list[str] | None = None
 
@@ -142,7 +142,7 @@ class _Reading:
 
     def _caption(self, cells: Cells) -> Example | None:
         before = len(self.problems)
-        picture = self.gallery.take(cells, "image", self.problems)
+        picture = self.album.take(cells, "image", self.problems)
         caption, name = self._text(cells, "caption"), self._text(cells, "name", unsound_name)
         extra: dict[str, Any] = {}
         if "perturbed_captions" in cells.values:
@@ -195,7 +195,7 @@ class _Reading:
         made = []
         for cells in read_rows(self.folder / config, columns, self.problems):
             before = len(self.problems)
-            picture = self.gallery.take(cells, "image", self.problems)
+            picture = self.album.take(cells, "image", self.problems)
             asked, answer, options = question(cells), self._text(cells, "answer"), self._texts(cells, "options")
             if len(self.problems) > before or picture is None:
                 continue

@@ -25,8 +25,8 @@ from expunge.data.sittings import sitting, tied_to_walls
 from expunge.data.telling import WRONG, Fact, facts
 
 FORMS: tuple[Form, ...] = get_args(Form)
-CELEBRITIES = 153
-"""Public people among the published records."""
+CELEBRITIES = 150
+"""Public people who play the real celebrities of MLLMU-Bench, of whom there are 153."""
 SHOWN = {True: "seen", False: "asked"}
 """How an id says whether a question comes with a picture."""
 
