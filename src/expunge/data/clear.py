@@ -27,7 +27,7 @@ from expunge.data.fingerprint import fingerprint
 from expunge.data.forms import About
 from expunge.data.identity import composed
 from expunge.data.lines import unsound, unsound_name
-from expunge.data.parquet import Cells, CellAlbum, read_rows
+from expunge.data.parquet import CellAlbum, Cells, read_rows
 from expunge.data.refusal import refusal
 
 LICENCE = "CLEAR: see the licence of the data set that you fetched."
