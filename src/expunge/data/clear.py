@@ -6,7 +6,7 @@ bring the wrong and reworded captions. A group is the name of a person. TOFU's q
 person whose full name they hold, or their answer does; others have no group and can be forgotten by id only.
 
 Source: therem/CLEAR (Dontsov et al. 2024, arXiv 2410.18057); fetch it with its own licence, and name its folder.
-Checked against: files in that layout written by ``published.write_clear``; not against the published files themselves.
+Checked against: files in that layout written by ``publishing.write_clear``; not against the published files themselves.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from expunge.core.errors import DataError, ExpungeError, Problem, UnknownName
 from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Corpus, Example, Task
 from expunge.data import forms
+from expunge.data.cells import CellAlbum, Cells, read_rows
 from expunge.data.clear_records import SHARES
 from expunge.data.fingerprint import fingerprint
 from expunge.data.forms import About
 from expunge.data.identity import composed
 from expunge.data.lines import unsound, unsound_name
-from expunge.data.parquet import CellAlbum, Cells, read_rows
 from expunge.data.refusal import refusal
 
 LICENCE = "CLEAR: see the licence of the data set that you fetched."

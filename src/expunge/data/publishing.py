@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from expunge.core.types import Picture
 from expunge.data import clear_records, mllmu_records
-from expunge.data.profiles import CELEBRITIES
+from expunge.data.dossiers import CELEBRITIES
 
 if TYPE_CHECKING:
     import pyarrow

@@ -1,4 +1,4 @@
-"""Fictitious people as profiles that an MLLM is asked about: with a picture, by name, in three forms.
+"""Fictitious people as dossiers that an MLLM is asked about: with a picture, by name, in three forms.
 
 Shaped like MLLMU-Bench, with the people of ``people``: the same persons under the same ids, so a request means the same
 people in both. What was told is asked with the picture and in words alone, what can be seen with the picture only. The
@@ -128,7 +128,7 @@ def load(
     with commas between them where it is one text. Raises UnknownName for a form or a task that there is not.
     """
     if task != "answering":
-        raise UnknownName("task of profiles", task, ["answering"])
+        raise UnknownName("task of dossiers", task, ["answering"])
     asked = _forms(asked)
     own, outside = (VARIANTS[variant], {"test": "q", "validation": "w"}[variant])
 
@@ -143,7 +143,7 @@ def load(
         "validation": of(outside + "v", max(1, size // 5), seen_only=True),
         "test": of(outside + "t", max(1, size // 5), seen_only=True),
     }
-    name = "profiles" if variant == "test" else f"profiles:{variant}"
+    name = "dossiers" if variant == "test" else f"dossiers:{variant}"
     return Corpus(name, licence=LICENCE, fingerprint=fingerprint(parts), task="answering", **parts)
 
 
