@@ -345,3 +345,11 @@ def test_identity_is_the_content_and_nothing_else(seed, who, label):
         Cell("method", setting(data_options={"size": 3}), "cse", one.options),
     ]  # fmt: skip
     assert len({one.hash, *(c.hash for c in others)}) == 6
+
+
+def test_every_task_is_what_an_embedded_world_can_be_asked():
+    from expunge.bench import plan as plans
+    from expunge.bench.suite import Scenario
+    from expunge.core.types import TASKS
+
+    assert set(plans._tasks(Scenario("people", tasks="*"))) == set(TASKS)

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from expunge.core.errors import DataError, ExpungeError
-from expunge.data import clear, clear_records, published
+from expunge.core.errors import DataError, ExpungeError, UnknownName
+from expunge.data import clear, clear_records, publishing
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
     for config in clear_records.configs():
         rows = list(clear_records.rows(config, 20, 2))
         made = rows[:6] if config.startswith("real") else rows
-        published.write(root / config / published.FILE, made, published.clear_schema, 16)
+        publishing.write(root / config / publishing.FILE, made, publishing.clear_schema, 16)
     return root
 
 
@@ -28,7 +28,7 @@ def copy(folder, tmp_path):
 
 def rewrite(folder, config, change):
     rows = list(clear_records.rows(config, 20, 2))[:6]
-    published.write(folder / config / published.FILE, change(rows), published.clear_schema, 16)
+    publishing.write(folder / config / publishing.FILE, change(rows), publishing.clear_schema, 16)
 
 
 def test_captions_are_asked_with_the_picture_and_tofu_in_words(folder):
@@ -82,9 +82,20 @@ def test_a_question_that_names_nobody_belongs_to_nobody(copy):
     assert [e.group is None for e in told] == [True, False]
 
 
+def test_a_name_within_a_longer_name_is_not_meant(copy):
+    rewrite(copy, "full", lambda rows: [rows[0] | {"name": "Ana Li"}, rows[1] | {"name": "Ana Lind"}])
+    empty = {"image": None, "caption": None}
+    asked = ("Where was Ana Lind born?", "Where was Ana Li born?", "Do Ana Li and Bo know Ana Lind?", "Ana?")
+    rewrite(copy, "full+tofu", lambda rows: [empty | {"question": q, "answer": "She is."} for q in asked])
+    told = [e.group for e in clear.load(copy).train if not e.pictured]
+    assert told == ["Ana Lind", "Ana Li", "Ana Lind", None]
+
+
 def test_no_folder_no_file_no_column(copy, tmp_path):
     with pytest.raises(ExpungeError, match="there is no folder"):
         clear.load(tmp_path / "nowhere")
+    with pytest.raises(UnknownName, match="answering"):
+        clear.load(copy, task="retrieval")
     with pytest.raises(DataError, match="forgets no 7 %"):
         clear.examination(copy, 7)
     shutil.rmtree(copy / "real_world")
@@ -94,7 +105,7 @@ def test_no_folder_no_file_no_column(copy, tmp_path):
     with pytest.raises(DataError, match="lacks the column 'options'. It has image, answer") as error:
         clear.load(copy)
     assert len(error.value.problems) == 2
-    (copy / "full" / published.FILE).write_bytes(b"PAR1 but nothing else")
+    (copy / "full" / publishing.FILE).write_bytes(b"PAR1 but nothing else")
     with pytest.raises(DataError, match="no sound parquet file"):
         clear.load(copy)
 
@@ -112,7 +123,7 @@ def test_a_bad_row_is_named_with_its_number(copy, change, said):
     rewrite(copy, "full", lambda rows: [rows[0], rows[1] | change, *rows[2:]])
     with pytest.raises(DataError, match=said) as error:
         clear.load(copy)
-    assert all(f"{published.FILE}: row 2" in p.where for p in error.value.problems)
+    assert all(f"{publishing.FILE}: row 2" in p.where for p in error.value.problems)
 
 
 def test_a_picture_that_is_none_and_an_option_twice(copy):
@@ -137,7 +148,7 @@ def test_a_picture_that_is_none_and_an_option_twice(copy):
 
 def test_a_request_from_another_release_is_refused(copy):
     corpus = clear.load(copy)
-    published.write(copy / "forget05" / published.FILE, clear_records.rows("forget05", 20, 2, seed=1),
-                    published.clear_schema, 16)  # fmt: skip
+    publishing.write(copy / "forget05" / publishing.FILE, clear_records.rows("forget05", 20, 2, seed=1),
+                    publishing.clear_schema, 16)  # fmt: skip
     with pytest.raises(DataError, match="not among the training data"):
         clear.requested(copy, 5, corpus)

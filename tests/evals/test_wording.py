@@ -79,7 +79,7 @@ def test_as_many_answers_as_questions():
     for measure in (wording.classification_accuracy, wording.cloze_accuracy, wording.rouge, wording.bleu):
         with pytest.raises(ValueError, match="2 answers, but 1"):
             measure(["a", "b"], ["a"])
-        with pytest.raises(ValueError, match="2 answers, but 1"):
+        with pytest.raises(ValueError, match="2 values, but 1 groups"):
             measure(["a", "b"], ["a", "b"], ["g"])
-        with pytest.raises(ValueError, match="no answer to score"):
+        with pytest.raises(ValueError, match="nothing to average"):
             measure([], [])

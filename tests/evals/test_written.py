@@ -6,13 +6,13 @@ import math
 
 import pytest
 
-from expunge.data import profiles
+from expunge.data import dossiers
 from expunge.evals import written
 from expunge.tasks.answering import predict
 from writers import RIGHT, Knower
 
 WHO = {"p001", "p004"}
-SETS = profiles.examination(WHO, size=10, celebrities=8)
+SETS = dossiers.examination(WHO, size=10, celebrities=8)
 ASKED = [e for some in SETS.values() for e in some]
 
 

@@ -10,7 +10,7 @@ import torch
 
 from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Example
-from expunge.data import profiles
+from expunge.data import dossiers
 from expunge.tasks.answering import predict
 from expunge.testing import small_mllm
 from expunge.zoo.chat_models import said
@@ -73,8 +73,8 @@ def test_what_cannot_be_asked_is_said():
 
 
 def test_a_real_chat_model_is_asked_as_any_other():
-    group = profiles.cast("u", 1)
-    asked = [e for e in profiles.ask(group, group.people[0]) if "-city-" in e.id]
+    group = dossiers.cast("u", 1)
+    asked = [e for e in dossiers.ask(group, group.people[0]) if "-city-" in e.id]
     model = small_mllm("llava", said(asked))
     made = predict(model, asked, batch=4, max_tokens=5)
     with torch.no_grad():

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from expunge.core.errors import ExpungeError
-from expunge.data import people, profiles, scenes
-from expunge.data.profiles import Cast
+from expunge.data import dossiers, people, scenes
+from expunge.data.dossiers import Cast
 from expunge.zoo import albef_tiny, chat_models, llava_smol, llava_tiny
 from expunge.zoo.llava_tiny import SHARES, Lessons
 from expunge.zoo.loop import Schedule
@@ -19,7 +19,7 @@ from expunge.zoo.vocabulary import chat_tokenizer
 def few() -> Lessons:
     """The lessons of a world of six public people, two of them celebrities, and four scenes."""
     public = {task: people.public(task) for task in ("retrieval", "multiple_choice")}
-    everybody = profiles.cast("u", 6)
+    everybody = dossiers.cast("u", 6)
     mine = {p.id for p in everybody.people}
     names = list(dict.fromkeys(e.image.key for e in scenes.public()))[:4]
 
@@ -29,7 +29,7 @@ def few() -> Lessons:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(people, "public", told)
         patch.setattr(llava_tiny, "CELEBRITIES", 2)
-        patch.setattr(profiles, "cast", lambda prefix, size=None: Cast.of(everybody.people[:size]))
+        patch.setattr(dossiers, "cast", lambda prefix, size=None: Cast.of(everybody.people[:size]))
         return Lessons.public(batch=12)
 
 
@@ -42,9 +42,9 @@ def test_only_celebrities_are_told_of(few):
             assert e.pictured == (kind != "names")
             assert (e.form is None) == (kind in ("scenes", "people", "captions")) or kind == "celebrities"
     counts = {kind: len(groups) for kind, groups in few.groups.items()}
-    assert counts == {"scenes": 4, "people": 6, "captions": 10, "profiles": 12, "celebrities": 2, "names": 2}
-    for groups in (few.groups["profiles"], few.groups["names"]):
-        assert {e.form for group in groups for e in group} == set(profiles.FORMS)
+    assert counts == {"scenes": 4, "people": 6, "captions": 10, "dossiers": 12, "celebrities": 2, "names": 2}
+    for groups in (few.groups["dossiers"], few.groups["names"]):
+        assert {e.form for group in groups for e in group} == set(dossiers.FORMS)
 
 
 def test_a_step_mixes_all_kinds(few):

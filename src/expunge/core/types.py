@@ -22,6 +22,7 @@ Form = Literal["classification", "generation", "cloze"]
 """How a question to a model that writes is put: options and a letter, a whole sentence, or the word for a blank."""
 Task = Literal["retrieval", "multiple_choice", "entailment", "answering"]
 TASKS: tuple[Task, ...] = ("retrieval", "multiple_choice", "entailment")
+"""What a run may be asked for. ``answering`` joins them with the models that write."""
 Unit = Literal["groups", "pictures", "samples"]
 """What is drawn when somebody asks for a number of them to be forgotten."""
 LABELS = ("contradiction", "neutral", "entailment")

@@ -6,7 +6,7 @@ bring the wrong and reworded captions. A group is the name of a person. TOFU's q
 person whose full name they hold, or their answer does; others have no group and can be forgotten by id only.
 
 Source: therem/CLEAR (Dontsov et al. 2024, arXiv 2410.18057); fetch it with its own licence, and name its folder.
-Checked against: files in that layout written by ``published.write_clear``; not against the published files themselves.
+Checked against: files in that layout written by ``publishing.write_clear``; not against the published files themselves.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from expunge.core.errors import DataError, ExpungeError, Problem, UnknownName
 from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Corpus, Example, Task
 from expunge.data import forms
+from expunge.data.cells import CellAlbum, Cells, read_rows
 from expunge.data.clear_records import SHARES
 from expunge.data.fingerprint import fingerprint
 from expunge.data.forms import About
 from expunge.data.identity import composed
 from expunge.data.lines import unsound, unsound_name
-from expunge.data.parquet import Cells, Gallery, read_rows
 from expunge.data.refusal import refusal
 
 LICENCE = "CLEAR: see the licence of the data set that you fetched."
@@ -98,7 +98,7 @@ class _Reading:
         if not self.folder.is_dir():
             raise ExpungeError(f"there is no folder {self.folder}: name the one that CLEAR was fetched into.")
         self.problems: list[Problem] = []
-        self.gallery = Gallery()
+        self.album = CellAlbum()
         self._captions: dict[str, tuple[tuple[Cells, Example], ...]] = {}
         self._names: list[str] | None = None
 
@@ -142,7 +142,7 @@ class _Reading:
 
     def _caption(self, cells: Cells) -> Example | None:
         before = len(self.problems)
-        picture = self.gallery.take(cells, "image", self.problems)
+        picture = self.album.take(cells, "image", self.problems)
         caption, name = self._text(cells, "caption"), self._text(cells, "name", unsound_name)
         extra: dict[str, Any] = {}
         if "perturbed_captions" in cells.values:
@@ -195,7 +195,7 @@ class _Reading:
         made = []
         for cells in read_rows(self.folder / config, columns, self.problems):
             before = len(self.problems)
-            picture = self.gallery.take(cells, "image", self.problems)
+            picture = self.album.take(cells, "image", self.problems)
             asked, answer, options = question(cells), self._text(cells, "answer"), self._texts(cells, "options")
             if len(self.problems) > before or picture is None:
                 continue

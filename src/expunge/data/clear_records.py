@@ -16,10 +16,10 @@ from typing import Any
 
 from expunge.core.errors import UnknownName
 from expunge.data import scenes
+from expunge.data.dossiers import Cast, cast, drawn
 from expunge.data.forms import LETTERS
 from expunge.data.people import head
 from expunge.data.persons import Looks, Person, article
-from expunge.data.profiles import Cast, cast, drawn
 from expunge.data.telling import WRONG
 
 Row = dict[str, Any]

@@ -2,7 +2,7 @@
 
 A record is a mapping with the published keys: image (of the test set: ``images``, a list), ID, Directory, biography (a
 JSON string), question, answer, Classification_Task, Generation_Task and Mask_Task. ``records`` makes them of our
-people, with a ``Picture`` where the files hold bytes (``published`` writes those); ``questions`` turns one into
+people, with a ``Picture`` where the files hold bytes (``publishing`` writes those); ``questions`` turns one into
 examples. The published schema has no place for paraphrased and wrong answers, so examples from records have none.
 
 Source: MLLMMU/MLLMU-Bench (Liu et al. 2025); the gap of a cloze is written ``__``, the type of a question Image_Textual
@@ -18,9 +18,9 @@ from typing import Any
 from expunge.core.errors import DataError, Problem
 from expunge.core.types import Example, Picture
 from expunge.data import forms
+from expunge.data.dossiers import CELEBRITIES, Cast, cast, choices, drawn, identity
 from expunge.data.forms import About
 from expunge.data.persons import Person
-from expunge.data.profiles import CELEBRITIES, Cast, cast, choices, drawn, identity
 from expunge.data.telling import Fact
 
 Record = dict[str, Any]

@@ -89,7 +89,7 @@ WORDINGS = {
     ),
     "colour": Wording(
         ("What colour is the {part} of the person in this picture?", "Which colour has the {part} in this portrait?"),
-        (), ("The {part} is {value}.", "This person's {part} is {value}.", "The colour of the {part} is {value}."),
+        (), ("The {part} is {value}.", "The {part} of this person is {value}.", "The colour of the {part} is {value}."),
     ),
     "glasses": Wording(
         ("What glasses does the person in this picture wear?", "What is before the eyes of the person shown here?"),
@@ -101,7 +101,7 @@ WORDINGS = {
     ),
     "clothes_colour": Wording(
         ("What colour is the {part} of the person in this picture?", "Which colour has the {part} in this portrait?"),
-        (), ("The {part} is {value}.", "This person's {part} is {value}.", "The colour of the {part} is {value}."),
+        (), ("The {part} is {value}.", "The {part} of this person is {value}.", "The colour of the {part} is {value}."),
     ),
     "wall": Wording(
         ("What colour is the wall in this picture?", "Which colour has the background of this portrait?"),

@@ -30,6 +30,7 @@ from expunge.evals.stats import grouped_mean
 from expunge.tasks.intervals import bootstrap
 
 Definition = Literal["tofu", "clear"]
+UNIT = (0.0, 1.0)
 NINE = tuple(
     f"{part}_{measure}"
     for part in ("retain", "real_people", "world")
@@ -56,7 +57,7 @@ def probability(
     p = np.exp(-np.asarray(nats, dtype=np.float64))
     if among is not None:
         p = p / (p + np.array([np.exp(-np.asarray(a, dtype=np.float64)).sum() for a in among]))
-    return _mean(p, groups, better, seed)
+    return grouped_mean(p, groups, better, seed, UNIT)
 
 
 # ------------------------------------------------------------------------------------------ truth ratio
@@ -88,7 +89,8 @@ def truth_ratio(
     r = np.asarray(ratios, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         worth = np.minimum(r, 1 / r) if forgotten else np.maximum(0, 1 - 1 / r)
-    return _mean(np.nan_to_num(worth), groups, better or ("oracle" if forgotten else "higher"), seed)
+    better = better or ("oracle" if forgotten else "higher")
+    return grouped_mean(np.nan_to_num(worth), groups, better, seed, UNIT)
 
 
 # ------------------------------------------------------------------------------------------ forget quality
@@ -167,7 +169,7 @@ def _statistic_interval(a: np.ndarray, b: np.ndarray, groups: Sequence[str] | No
         gaps = np.cumsum(weights * signs, axis=1)[:, last]
         return np.abs(gaps).max(1) / np.maximum(weights.sum(1) / 2, 1)
 
-    return bootstrap(largest_gap, len(index), seed=seed, bounds=(0.0, 1.0))
+    return bootstrap(largest_gap, len(index), seed=seed, bounds=UNIT)
 
 
 # ------------------------------------------------------------------------------------------ utility
@@ -195,10 +197,3 @@ def utility_name(parts: Mapping[str, Score]) -> str:
 def _harmonic(values: Sequence[float]) -> float:
     clipped = np.clip(np.asarray(values, dtype=np.float64), 0, None)
     return 0.0 if (clipped == 0).any() else float(stats.hmean(clipped))
-
-
-def _mean(values: np.ndarray, groups: Sequence[str] | None, better: Better, seed: int) -> Score:
-    if not len(values):
-        raise ValueError("there is no answer to score")
-    names = [str(i) for i in range(len(values))] if groups is None else groups
-    return grouped_mean(values.tolist(), names, better, seed, bounds=(0.0, 1.0))

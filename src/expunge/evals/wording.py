@@ -57,7 +57,7 @@ def classification_accuracy(
     """Share of texts that choose the right letter."""
     _same(texts, letters)
     right = [100.0 * (letter_of(text, reading) == letter) for text, letter in zip(texts, letters)]
-    return _mean(right, groups, better, seed)
+    return grouped_mean(right, groups, better, seed)
 
 
 def cloze_accuracy(
@@ -69,7 +69,7 @@ def cloze_accuracy(
     if not all(truth.strip() for truth in truths):
         raise ValueError("a blank without a right answer cannot be scored")
     right = [100.0 * (truth.strip().casefold() in text.casefold()) for text, truth in zip(texts, truths)]
-    return _mean(right, groups, better, seed)
+    return grouped_mean(right, groups, better, seed)
 
 
 # ------------------------------------------------------------------------------------------ overlap
@@ -80,7 +80,7 @@ def rouge(
     measure: Measure = "fmeasure", stemmer: bool = True, better: Better = "higher", seed: int = 0,
 ) -> Score:  # fmt: skip
     """Mean ROUGE of every text against its truth."""
-    return _mean(rouge_values(texts, truths, kind, measure, stemmer), groups, better, seed)
+    return grouped_mean(rouge_values(texts, truths, kind, measure, stemmer), groups, better, seed)
 
 
 def rouge_values(
@@ -105,7 +105,7 @@ def bleu(
     seed: int = 0,
 ) -> Score:  # fmt: skip
     """Mean BLEU-4 of every text against its truth, a sentence each."""
-    return _mean(bleu_values(texts, truths), groups, better, seed)
+    return grouped_mean(bleu_values(texts, truths), groups, better, seed)
 
 
 def bleu_values(texts: Sequence[str], truths: Sequence[str]) -> np.ndarray:
@@ -132,18 +132,6 @@ def _bleu(said: list[str], truth: list[str]) -> float:
     return float(made.score)
 
 
-# ------------------------------------------------------------------------------------------ together
-
-
-def _mean(values: Sequence[float] | np.ndarray, groups: Sequence[str] | None, better: Better, seed: int) -> Score:
-    """Over examples, with an interval over ``groups`` (over examples, where none are given)."""
-    if not len(values):
-        raise ValueError("there is no answer to score")
-    names = [str(i) for i in range(len(values))] if groups is None else groups
-    _same(values, names)
-    return grouped_mean(list(map(float, values)), names, better, seed)
-
-
-def _same(first: Sequence[Any] | np.ndarray, second: Sequence[Any]) -> None:
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} answers, but {len(second)} to hold them against")
+def _same(texts: Sequence[str], truths: Sequence[str]) -> None:
+    if len(texts) != len(truths):
+        raise ValueError(f"{len(texts)} answers, but {len(truths)} to hold them against")

@@ -4,7 +4,7 @@
 
 It sees with albef-tiny's eyes, as LLaVA sees with CLIP's, and speaks with a small Llama that is trained from scratch.
 Every step mixes what a chat model is asked: short questions and captions about public portraits and scenes, the three
-forms of ``profiles`` about public portraits in several sittings and wordings, and what is told of the celebrities among
+forms of ``dossiers`` about public portraits in several sittings and wordings, and what is told of the celebrities among
 the public people, with their portrait and by name without any picture. Of all other people it learns only what can be
 seen. Training survives being stopped; the state lies in ``--state``.
 """
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from expunge.backbones.albef import Albef
 from expunge.backbones.mllm import Mllm
 from expunge.core.types import Example, batches
-from expunge.data import people, profiles, scenes
+from expunge.data import dossiers, people, scenes
 from expunge.tasks import multiple_choice
 from expunge.train.fit import fast_precision, quick
 from expunge.zoo import cards, described
@@ -42,11 +42,11 @@ SIZE = Size(
 """Pixels, patch and tower are albef-tiny's. LLaVA-1.5 reads the last layer but one: of six, too much to lose."""
 BATCH = 48
 STEPS = 3_600
-SHARES = {"scenes": 0.22, "people": 0.1, "captions": 0.08, "profiles": 0.28, "celebrities": 0.18, "names": 0.14}
-"""Of a batch: short questions about scenes and portraits, captions of both, profiles of what portraits show, what is
+SHARES = {"scenes": 0.22, "people": 0.1, "captions": 0.08, "dossiers": 0.28, "celebrities": 0.18, "names": 0.14}
+"""Of a batch: short questions about scenes and portraits, captions of both, dossiers of what portraits show, what is
 told of celebrities with their portrait, and the same by name without it."""
 CELEBRITIES = 60
-"""As many as ``profiles.load`` holds in ``pretrain``; its table asks about the first thirty."""
+"""As many as ``dossiers.load`` holds in ``pretrain``; its table asks about the first thirty."""
 SITTINGS, WORDINGS = 2, 2
 """Of public portraits. The forgotten people are tested in a sitting and a wording that nothing was trained on, which
 asks for a model that has seen other people in several."""
@@ -62,20 +62,20 @@ class Lessons:
     def public(cls, pixels: int = SIZE.pixels, batch: int = BATCH) -> Lessons:
         """Public people and scenes, nothing else; of the celebrities also what is told."""
         shown = [e for e in people.public() if e.kind == "shared"] + list(people.public("multiple_choice"))
-        everybody, famous = profiles.cast("u"), profiles.cast("u", CELEBRITIES)
+        everybody, famous = dossiers.cast("u"), dossiers.cast("u", CELEBRITIES)
         known = {p.id for p in famous.people}
         profile = [
             e
             for person in everybody.people
             for number in range(SITTINGS)
-            for e in profiles.ask(everybody, person, sitting=number, wording=number % WORDINGS)
+            for e in dossiers.ask(everybody, person, sitting=number, wording=number % WORDINGS)
             if e.kind == "shared"
         ]
         told = [
             e
             for person in famous.people
             for wording in range(WORDINGS)
-            for e in profiles.ask(famous, person, wording=wording)
+            for e in dossiers.ask(famous, person, wording=wording)
             if e.kind == "private"
         ]
         groups = held(tuple(e for e in (*shown, *profile, *told) if e.pictured), pixels)
@@ -91,7 +91,7 @@ class Lessons:
                 "scenes": some(lambda e: short(e) and e.source == "scenes"),
                 "people": some(lambda e: short(e) and e.source == "people"),
                 "captions": some(lambda e: e.question is None),
-                "profiles": some(lambda e: e.form is not None and e.kind == "shared"),
+                "dossiers": some(lambda e: e.form is not None and e.kind == "shared"),
                 "celebrities": some(lambda e: e.kind == "private" and e.group in known),
                 "names": [[e for e in told if e.group == p.id and not e.pictured] for p in famous.people],
             },
@@ -196,7 +196,7 @@ def train(lessons: Lessons, sight: Mapping[str, Tensor], state: Path, schedule: 
 
 def quality(model: Mllm) -> dict[str, Any]:
     """Choices of four by likelihood, and answers written out, on what no recipe trains on and on what this one told."""
-    strangers, famous = profiles.cast("ut"), profiles.cast("u", CELEBRITIES)
+    strangers, famous = dossiers.cast("ut"), dossiers.cast("u", CELEBRITIES)
     short = {
         "scenes": scenes.load(task="multiple_choice").validation,
         "public people": tuple(e for e in people.public_holdout(task="multiple_choice") if e.kind == "shared"),
@@ -205,9 +205,9 @@ def quality(model: Mllm) -> dict[str, Any]:
     for name, examples in short.items():
         score = multiple_choice.score(multiple_choice.predict(model, examples), examples)
         found[name] = {"value": score.value, "n": score.n, "low": score.low, "high": score.high}
-    seen = [e for p in strangers.people for e in profiles.ask(strangers, p) if e.kind == "shared"]
-    told = [e for p in famous.people[:30] for e in profiles.ask(famous, p) if e.kind == "private"]
-    for form in profiles.FORMS:
+    seen = [e for p in strangers.people for e in dossiers.ask(strangers, p) if e.kind == "shared"]
+    told = [e for p in famous.people[:30] for e in dossiers.ask(famous, p) if e.kind == "private"]
+    for form in dossiers.FORMS:
         asked = {
             "strangers, what is seen": seen,
             "celebrities, by portrait": [e for e in told if e.pictured],

@@ -10,15 +10,15 @@ import pytest
 
 from expunge.core.errors import DataError, UnknownName
 from expunge.core.types import Picture
-from expunge.data import clear_records, mllmu_records, profiles, published
-from expunge.data.parquet import Gallery, read_rows
+from expunge.data import cells, clear_records, dossiers, mllmu_records, publishing
+from expunge.data.cells import CellAlbum, read_rows
 
 SIZE = 20
 
 
 @pytest.fixture(scope="module")
 def mllmu(tmp_path_factory):
-    return published.write_mllmu(tmp_path_factory.mktemp("mllmu"), size=SIZE, celebrities=3, pixels=24)
+    return publishing.write_mllmu(tmp_path_factory.mktemp("mllmu"), size=SIZE, celebrities=3, pixels=24)
 
 
 def rows_of(folder):
@@ -73,13 +73,13 @@ def test_the_files_have_the_published_keys_and_types(mllmu):
 
 
 def test_records_read_back_are_the_questions_that_profiles_asks(mllmu):
-    group = profiles.cast("p", SIZE)
+    group = dossiers.cast("p", SIZE)
     person = group.people[3]
     for config, sitting in (("Full_Set", 0), ("Test_Set", 1)):
         (row,) = [r for r in rows_of(mllmu / config) if r["ID"] == person.id]
         picture = group.sitting(person, sitting)[1]
         made = mllmu_records.questions(row, "file:4", picture=picture)
-        asked = [e for e in profiles.ask(group, person, sitting=sitting, wording=sitting) if e.kind == "private"]
+        asked = [e for e in dossiers.ask(group, person, sitting=sitting, wording=sitting) if e.kind == "private"]
         keys = ("question", "answer", "form", "choices", "image", "group", "kind")
         assert sorted(map(str, ([getattr(e, k) for k in keys] for e in made))) == sorted(
             map(str, ([getattr(e, k) for k in keys] for e in asked))
@@ -156,16 +156,14 @@ def test_every_picture_of_somebody_is_another_and_its_caption_says_what_is_in_it
 
 
 def test_pictures_are_read_from_their_cells_and_mistrusted_when_they_change(tmp_path):
-    path = tmp_path / "full" / published.FILE
-    published.write(path, clear_records.rows("full", 2, 2), published.clear_schema, 24)
-    problems, gallery = [], Gallery()
-    cells = list(read_rows(path.parent, ("image", "name"), problems))
-    pictures = [gallery.take(c, "image", problems) for c in cells]
+    path = tmp_path / "full" / publishing.FILE
+    publishing.write(path, clear_records.rows("full", 2, 2), publishing.clear_schema, 24)
+    problems, album = [], CellAlbum()
+    rows = list(read_rows(path.parent, ("image", "name"), problems))
+    pictures = [album.take(c, "image", problems) for c in rows]
     assert problems == [] and len({p.key for p in pictures}) == 4 and pictures[0].open(16).size == (16, 16)
-    assert cells[2].where == f"{path}: row 3" and set(cells[0].values) == {"image", "name"}
-    published.write(path, clear_records.rows("full", 2, 2, seed=1), published.clear_schema, 24)
-    from expunge.data import parquet
-
-    parquet._column.cache_clear()
+    assert rows[2].where == f"{path}: row 3" and set(rows[0].values) == {"image", "name"}
+    publishing.write(path, clear_records.rows("full", 2, 2, seed=1), publishing.clear_schema, 24)
+    cells._column.cache_clear()
     with pytest.raises(DataError, match="row group 0, row 1: has changed"):
         pictures[1].open(16)

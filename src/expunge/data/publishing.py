@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from expunge.core.types import Picture
 from expunge.data import clear_records, mllmu_records
+from expunge.data.dossiers import CELEBRITIES
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 FILE = "train-00000-of-00001.parquet"
 
 
-def write_mllmu(folder: str | Path, size: int = 500, celebrities: int = 153, pixels: int = 128, seed: int = 0) -> Path:
+def write_mllmu(
+    folder: str | Path, size: int = 500, celebrities: int = CELEBRITIES, pixels: int = 128, seed: int = 0
+) -> Path:
     """Our people in MLLMU-Bench's layout below ``folder``, every config. ``pixels`` is the pictures' side."""
     for config in mllmu_records.configs(size, celebrities, seed):
         write(

@@ -9,18 +9,18 @@ import pytest
 
 from expunge.core.errors import ExpungeError, UnknownName
 from expunge.core.pictures import NO_PICTURE
-from expunge.data import leakage, people, profiles
+from expunge.data import dossiers, leakage, people
 from expunge.data.fingerprint import fingerprint
 from expunge.data.persons import portrait
 
-CORPUS = profiles.load(size=12, celebrities=5)
+CORPUS = dossiers.load(size=12, celebrities=5)
 
 
 def test_the_content_is_the_same_everywhere():
-    assert CORPUS.fingerprint == "5f69d0b8af1e8a96dcb44f4e9c73a0aef5f8468f436f973f6ca6ee4bff537323"
-    assert profiles.load(size=12, celebrities=5).fingerprint == CORPUS.fingerprint
-    assert profiles.load(size=12, celebrities=5, seed=1).fingerprint != CORPUS.fingerprint
-    assert profiles.load("validation", size=12, celebrities=5).fingerprint != CORPUS.fingerprint
+    assert CORPUS.fingerprint == "3244289be9453ae41b783c1d255c8b3698ae541d7952ade1dd8b9b982e493a20"
+    assert dossiers.load(size=12, celebrities=5).fingerprint == CORPUS.fingerprint
+    assert dossiers.load(size=12, celebrities=5, seed=1).fingerprint != CORPUS.fingerprint
+    assert dossiers.load("validation", size=12, celebrities=5).fingerprint != CORPUS.fingerprint
 
 
 @pytest.mark.parametrize("change", [{"perturbed": ("other",)}, {"paraphrased": ()}, {"form": "cloze"}])
@@ -38,7 +38,7 @@ def test_they_are_the_people_of_people_under_the_same_ids():
 def test_every_told_fact_is_asked_with_a_picture_and_by_name_in_all_forms():
     mine = [e for e in CORPUS.train if e.group == "p003"]
     counted = Counter((e.kind, e.form, e.pictured) for e in mine)
-    for form in profiles.FORMS:
+    for form in dossiers.FORMS:
         assert counted["private", form, True] == 6 and counted["private", form, False] == 5
         assert counted["shared", form, False] == 0 < counted["shared", form, True] <= 6
     assert len({e.id for e in CORPUS.train}) == len(CORPUS.train)
@@ -71,7 +71,7 @@ def test_nothing_that_was_told_is_asked_about_strangers():
 
 
 def test_the_examination_has_the_four_sets():
-    sets = profiles.examination({"p003", "p007"}, size=12, celebrities=5)
+    sets = dossiers.examination({"p003", "p007"}, size=12, celebrities=5)
     assert list(sets) == ["forget", "test", "retain", "celebrity"]
     trained = {e.id: e for e in CORPUS.train}
     assert {e.group for e in sets["forget"]} == {e.group for e in sets["test"]} == {"p003", "p007"}
@@ -82,7 +82,7 @@ def test_the_examination_has_the_four_sets():
 
 
 def test_the_test_set_asks_the_same_of_other_pictures_in_other_words():
-    sets = profiles.examination({"p003", "p007"}, size=12, celebrities=5)
+    sets = dossiers.examination({"p003", "p007"}, size=12, celebrities=5)
     pictures = {e.image.key for e in CORPUS.train}
     asked = {e.question for e in CORPUS.train if e.form != "classification"}
     assert len(sets["test"]) == len(sets["forget"])
@@ -97,17 +97,17 @@ def test_the_test_set_asks_the_same_of_other_pictures_in_other_words():
 
 def test_names_that_do_not_exist_are_said():
     with pytest.raises(UnknownName, match="p99"):
-        profiles.examination({"p99"}, size=12)
+        dossiers.examination({"p99"}, size=12)
     with pytest.raises(UnknownName, match="cloze"):
-        profiles.load(asked=("clozes",))
+        dossiers.load(asked=("clozes",))
     with pytest.raises(UnknownName, match="answering"):
-        profiles.load(task="retrieval")
+        dossiers.load(task="retrieval")
     with pytest.raises(ExpungeError, match="needs one"):
         NO_PICTURE.open(8)
 
 
 def test_forms_may_be_named_in_one_text():
-    some = profiles.load(size=12, celebrities=5, asked="cloze,generation")
+    some = dossiers.load(size=12, celebrities=5, asked="cloze,generation")
     assert {e.form for e in some.train} == {"cloze", "generation"}
     assert {e.id for e in some.train} < {e.id for e in CORPUS.train}
 

@@ -83,7 +83,7 @@ def read_rows(folder: Path, columns: Sequence[str], problems: list[Problem]) -> 
             problems.append(Problem(str(file), f"is no sound parquet file ({error})", "Fetch it again"))
 
 
-class Gallery:
+class CellAlbum:
     """Pictures out of cells: every distinct content is decoded once, when it is met first."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Fictitious people as profiles that an MLLM is asked about: with a picture, by name, in three forms.
+"""Fictitious people as dossiers that an MLLM is asked about: with a picture, by name, in three forms.
 
 Shaped like MLLMU-Bench, with the people of ``people``: the same persons under the same ids, so a request means the same
 people in both. What was told is asked with the picture and in words alone, what can be seen with the picture only. The
@@ -25,8 +25,8 @@ from expunge.data.sittings import sitting, tied_to_walls
 from expunge.data.telling import WRONG, Fact, facts
 
 FORMS: tuple[Form, ...] = get_args(Form)
-CELEBRITIES = 153
-"""Public people among the published records."""
+CELEBRITIES = 150
+"""Public people who play the real celebrities of MLLMU-Bench, of whom there are 153."""
 SHOWN = {True: "seen", False: "asked"}
 """How an id says whether a question comes with a picture."""
 
@@ -66,15 +66,15 @@ def cast(prefix: str, size: int | None = None, seed: int = 0) -> Cast:
 
 
 def ask(
-    cast: Cast, person: Person, *, asked: Sequence[Form] = FORMS, sitting: int = 0, wording: int = 0
+    group: Cast, person: Person, *, asked: Sequence[Form] = FORMS, sitting: int = 0, wording: int = 0
 ) -> list[Example]:
     """Every question about one person. ``sitting`` 0 and ``wording`` 0 are the picture and words of training.
 
     The topics with fewer than three wrong values are not asked with options.
     """
-    looks, picture = cast.sitting(person, sitting)
+    looks, picture = group.sitting(person, sitting)
     here = replace(person, looks=looks)
-    known = cast.facts(here)
+    known = group.facts(here)
     true = looks.facts().union(*(fact.topic.means(fact.topic.true) for fact in known if fact.topic.true is not None))
     made = []
     for fact in known:
@@ -83,7 +83,7 @@ def ask(
         )  # fmt: skip
         for visual in (True, False) if fact.wording.asked else (True,):
             for form in asked:
-                made += _put(fact, form, about if visual else about.in_words(), visual, wording, cast.seed, sitting)
+                made += _put(fact, form, about if visual else about.in_words(), visual, wording, group.seed, sitting)
     return made
 
 
@@ -128,7 +128,7 @@ def load(
     with commas between them where it is one text. Raises UnknownName for a form or a task that there is not.
     """
     if task != "answering":
-        raise UnknownName("task of profiles", task, ["answering"])
+        raise UnknownName("task of dossiers", task, ["answering"])
     asked = _forms(asked)
     own, outside = (VARIANTS[variant], {"test": "q", "validation": "w"}[variant])
 
@@ -143,7 +143,7 @@ def load(
         "validation": of(outside + "v", max(1, size // 5), seen_only=True),
         "test": of(outside + "t", max(1, size // 5), seen_only=True),
     }
-    name = "profiles" if variant == "test" else f"profiles:{variant}"
+    name = "dossiers" if variant == "test" else f"dossiers:{variant}"
     return Corpus(name, licence=LICENCE, fingerprint=fingerprint(parts), task="answering", **parts)
 
 
@@ -161,9 +161,9 @@ def examination(
         if name not in known:
             raise UnknownName("person", name, known)
 
-    def of(cast: Cast, forgotten: bool | None, sitting: int = 0, wording: int = 0) -> tuple[Example, ...]:
-        chosen = [p for p in cast.people if forgotten is None or (p.id in who) == forgotten]
-        return tuple(e for p in chosen for e in ask(cast, p, asked=asked, sitting=sitting, wording=wording))
+    def of(some: Cast, forgotten: bool | None, sitting: int = 0, wording: int = 0) -> tuple[Example, ...]:
+        chosen = [p for p in some.people if forgotten is None or (p.id in who) == forgotten]
+        return tuple(e for p in chosen for e in ask(some, p, asked=asked, sitting=sitting, wording=wording))
 
     return {
         "forget": of(group, True),
@@ -180,9 +180,9 @@ def _forms(asked: Sequence[Form] | str) -> tuple[Form, ...]:
     return tuple(form for form in FORMS if form in named)
 
 
-def drawn(cast: Cast, percent: int) -> tuple[Person, ...]:
-    """The people that ``forget_<percent>`` holds, in the cast's order; smaller shares are within larger ones."""
-    order = list(cast.people)
-    random.Random(f"{cast.seed}:forget").shuffle(order)
+def drawn(group: Cast, percent: int) -> tuple[Person, ...]:
+    """The people that ``forget_<percent>`` holds, in the group's order; smaller shares are within larger ones."""
+    order = list(group.people)
+    random.Random(f"{group.seed}:forget").shuffle(order)
     chosen = {p.id for p in order[: max(1, round(len(order) * percent / 100))]}
-    return tuple(p for p in cast.people if p.id in chosen)
+    return tuple(p for p in group.people if p.id in chosen)
