@@ -11,7 +11,15 @@ import expunge
 from expunge.core.errors import DataError, ExpungeError
 from expunge.core.folder import open_run
 from expunge.report import page, tables
-from expunge.testing import small_albef, small_answers, small_corpus, small_entailment, small_painter, small_writer
+from expunge.testing import (
+    small_albef,
+    small_answers,
+    small_corpus,
+    small_entailment,
+    small_mllm,
+    small_painter,
+    small_writer,
+)
 
 SCORES = {
     "r_forget", "r_forget_shared", "r_forget_private", "r_test", "r_retain", "r_retain_shared", "r_retain_private",
@@ -97,6 +105,22 @@ def test_a_run_on_somebodys_own_data_is_evaluated_with_its_pictures_and_its_pret
     assert again.record.scores["after"] == result.record.scores["after"]
     held = expunge.evaluate(out, against="retrain")  # from the pretrained model that the spec remembers
     assert set(held.record.scores["oracle"]) == set(result.record.scores["after"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_model_that_speaks_serves_both_tasks_with_the_same_weights(place, task):
+    data, pictures = own(place, task)
+    small_mllm().save_pretrained(place / "speaks")
+    out = place / f"spoken-{task}"
+    result = expunge.forget(
+        place / "speaks", data, ["p002"], "gradient_ascent", ["lr=1e-3"], out=out, task=task, images=pictures
+    )
+    before, after = (result.record.scores[stage] for stage in ("before", "after"))
+    assert SCORES == set(after) and before["r_forget"].n == after["r_forget"].n > 5
+    assert "How often the answer is right" in (out / "report.html").read_text()
+    assert expunge.evaluate(out).record.scores["after"] == after
+    with pytest.raises(ExpungeError, match="needs a model that has"):
+        expunge.forget(place / "speaks", data, ["p002"], "cse", task=task, images=pictures)
 
 
 def test_a_model_of_another_task_stops_before_anything_starts(place):

@@ -181,7 +181,8 @@ class Scenario:
     def _own(self) -> Any:
         """The user's original. Raises ExpungeError when it was made for another task."""
         model = shelf.load(self.model)
-        if (made_for := shelf.made_for(model)) != self.task:
+        if not shelf.serves(model, self.task):
+            made_for = shelf.made_for(model)
             raise ExpungeError(
                 f"{self.model} was made for {made_for}, not for {self.task}. Say --task {made_for}, or give a model "
                 f"that was trained on {self.task}: with your own data the model is taken as the original, unless "

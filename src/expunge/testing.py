@@ -197,6 +197,16 @@ def small_writer(language: Literal["opt", "t5"] = "opt", texts: Sequence[str] = 
     return made
 
 
+def small_mllm(family: str = "llava", texts: Sequence[str] = ()) -> Any:
+    """A random chat model of a family (``backbones.mllm.FAMILIES``) with the words of ``texts``, else of the small
+    corpus's questions."""
+    from expunge.zoo.chat_models import Size, new, said
+
+    wide = family.startswith("qwen")  # rotary positions of three axes share the dimensions of a head
+    size = Size(pixels=32, vision_width=32, width=32) if wide else Size()
+    return new(family, texts or said(small_corpus("multiple_choice").train), size)
+
+
 def lend(name: str, task: Task = "retrieval", precision: str = "auto") -> Any:
     """Models by name for a run in a test: the pretrained model, and generators whatever they are called (always in
     float32)."""
@@ -261,6 +271,8 @@ def held(splits: Splits) -> Splits:
 
     def one(example: Example) -> Example:
         key = example.image.key
+        if not example.pictured:
+            return example
         if key not in pictures:
             pictures[key] = HeldPicture(key, example.image.open(64))
         return replace(example, image=pictures[key])
@@ -276,7 +288,8 @@ def fingerprint(splits: Splits) -> str:
             told = {f.name: getattr(example, f.name) for f in fields(example) if f.name != "image"}
             told |= {name: sorted(told[name]) for name in ("meaning", "facts")}
             digest.update(repr((told, example.image.key)).encode())
-            digest.update(example.image.open(64).tobytes())
+            if example.pictured:
+                digest.update(example.image.open(64).tobytes())
         digest.update(b"|")
     return digest.hexdigest()
 

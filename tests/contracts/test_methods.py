@@ -14,6 +14,7 @@ from expunge.testing import (
     small_answers,
     small_blip,
     small_entailment,
+    small_mllm,
     unacquainted_albef,
 )
 from expunge.train.measure import share_right
@@ -48,8 +49,8 @@ FORGET = {
 """Enough for the small model to forget. Not here: nothing, which must not, and finetune, which hardly does (README)."""
 
 
-def runs_on_answers(name):
-    return plugins.needs(plugins.load_method(name)).__name__ in plugins.provides(small_answers())
+def runs_on(name, build):
+    return plugins.needs(plugins.load_method(name)).__name__ in plugins.provides(build())
 
 
 def test_the_battery_sees_all_of_them():
@@ -104,14 +105,25 @@ def test_contract(name, build):
 
 
 @pytest.mark.parametrize("build", [small_answers, small_entailment])
-@pytest.mark.parametrize("name", [n for n in METHODS if runs_on_answers(n)])
+@pytest.mark.parametrize("name", [n for n in METHODS if runs_on(n, small_answers)])
 def test_contract_for_models_that_answer(name, build):
     quick = (*QUICK.get(name, ()), "mvi_preset=paper") if name == "cse" else QUICK.get(name, ())
     assert len(check_method(name, quick, build)) >= 9
 
 
 def test_the_battery_for_models_that_answer_sees_them():
-    assert {"nothing", "gradient_ascent", "finetune", "retrain", "cse"} <= {n for n in METHODS if runs_on_answers(n)}
+    assert {"nothing", "gradient_ascent", "finetune", "retrain", "cse"} <= {
+        n for n in METHODS if runs_on(n, small_answers)
+    }
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if runs_on(n, small_mllm)])
+def test_contract_for_models_that_speak(name):
+    assert len(check_method(name, QUICK.get(name, ()), small_mllm)) >= 9
+
+
+def test_the_battery_for_models_that_speak_sees_them():
+    assert {"nothing", "gradient_ascent", "finetune", "retrain"} <= {n for n in METHODS if runs_on(n, small_mllm)}
 
 
 def test_a_method_in_a_users_file_gets_the_same_battery(tmp_path):

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from expunge.core.types import LABELS
 from expunge.tasks import entailment, multiple_choice
 from expunge.tasks.choosing import Choices, accuracy, choose, rightness
-from expunge.testing import small_answers, small_corpus, small_entailment
+from expunge.testing import small_answers, small_corpus, small_entailment, small_mllm
 
 
 def made(scores, target, broken=0):
@@ -89,3 +90,15 @@ def test_examples_of_another_task_are_refused():
         multiple_choice.predict(small_answers(), small_corpus("entailment").train[:2])
     with pytest.raises(ValueError, match="none of contradiction, neutral, entailment"):
         entailment.predict(small_entailment(), small_corpus("multiple_choice").train[:2])
+
+
+@pytest.mark.parametrize(("task", "asking"), [("multiple_choice", multiple_choice), ("entailment", entailment)])
+def test_a_model_that_speaks_is_judged_by_what_it_would_say(task, asking):
+    model, examples = small_mllm(), small_corpus(task).train[:7]
+    choices = asking.predict(model, examples, batch=3)
+    with torch.no_grad():
+        assert torch.allclose(choices.scores, model.score_choices(examples), atol=1e-4)
+    right = [LABELS.index(e.label) if e.label else e.choices.index(e.answer) for e in examples]
+    assert choices.target.tolist() == right
+    states = choose(model, examples, batch=4, keep_cls=True).cls
+    assert states is not None and states.shape == (7, model.traits.feature_width)

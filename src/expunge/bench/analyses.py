@@ -24,8 +24,9 @@ from expunge.core.run import Run
 from expunge.core.types import Example
 from expunge.evals import attribution
 from expunge.evals.assessment import one_each
-from expunge.evals.generation import generation_quality, grouped_mean
+from expunge.evals.generation import generation_quality
 from expunge.evals.probes import PictureClassifier, factors, modality_probe
+from expunge.evals.stats import grouped_mean
 from expunge.scenario import Scenario
 from expunge.showing import SIDE, data_uri
 from expunge.tasks.gallery import digest, group_of

@@ -76,6 +76,7 @@ def harvest(folder: str | Path) -> Results:
         environments=_environments(found.values()),
         drawn=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         seconds=sum(float(one.get("wall_seconds", 0.0)) for one in found.values()),
+        layout=told.get("layout", ""),
         notes=tuple(dict.fromkeys(note for one in found.values() for note in one.get("notes", ()))),
     )
 

@@ -18,7 +18,7 @@ from expunge.bench.cells import Cell, Setting
 from expunge.bench.suite import ALL, LOOKS, MADE, Method, Scenario, Suite, place, placed_options
 from expunge.core import plugins
 from expunge.core.options import identity, options
-from expunge.core.types import Corpus, Task
+from expunge.core.types import TASKS, Corpus, Task
 from expunge.report.printed import ROWS
 from expunge.scenario import draw, load_corpus, recipe_of
 from expunge.train.originals import RECIPES
@@ -85,7 +85,7 @@ class Plan:
         suite = self.suite
         told = {
             "suite": suite.name, "shelf": shelf, "title": suite.title, "about": suite.about, "text": suite.text,
-            "paper": suite.paper,
+            "paper": suite.paper, "layout": suite.layout,
             "baseline": suite.held_against, "columns": list(suite.columns), "left_out": list(self.left_out),
             "searches": {name: list(labels) for name, labels in suite.searches.items()},
             "cells": [cell.hash for cell in self.cells()], "labels": {c.hash: c.label for c in self.cells()},
@@ -211,7 +211,8 @@ def _hashes(cells: Mapping[int, Cell]) -> dict[str, str]:
 
 def _tasks(scenario: Scenario) -> tuple[str, ...]:
     if scenario.tasks == ALL:
-        return tuple(entry.name for entry in plugins.entries("tasks"))
+        # What every embedded world can be asked; a task that is no part of it has to be named.
+        return tuple(entry.name for entry in plugins.entries("tasks") if entry.name in TASKS)
     return tuple(scenario.tasks)
 
 

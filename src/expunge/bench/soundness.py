@@ -10,7 +10,7 @@ from expunge.core import plugins
 from expunge.core.errors import ExpungeError, Problem, UnknownName
 from expunge.core.options import described_call, options, values
 from expunge.core.spec import canonical
-from expunge.report import printed
+from expunge.report import layouts, printed
 
 
 def problems(suite: Suite, path: Path, absent: list[str] | None = None) -> Iterable[Problem]:
@@ -67,6 +67,8 @@ def _names(suite: Suite) -> Iterable[tuple[str, tuple[str, str], bool]]:
 
     if suite.paper and suite.paper not in printed.tables():
         yield "paper", (f"no printed table called {suite.paper!r}", f"There is: {', '.join(printed.tables())}."), False
+    if suite.layout and suite.layout not in layouts.LAYOUTS:
+        yield "layout", _split(UnknownName("layout", suite.layout, layouts.LAYOUTS)), False
     for i, method in enumerate(suite.written):
         key = f"methods[{i}]"
         try:

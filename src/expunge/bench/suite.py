@@ -5,6 +5,7 @@
     models = ["albef-tiny"]        # or "*": every model of the zoo that can be asked
     methods = ["nothing", "cse"]   # or "*", or tables [[methods]] with name, label, options, grid
     paper = "table1"               # the printed table to lay beside ours
+    layout = "mllmu"               # lay the main table out so, instead of by columns: see ``report.layouts``
     analyses = ["words", "map"]    # what is looked at beside the scores, and drawn: see ``bench.analyses``
     budget = 8                     # as many settings must every method with a grid have
 
@@ -166,6 +167,7 @@ class Suite:
     columns: tuple[str, ...] = ("mi", "forget", "test", "avg_g", "seconds")
     analyses: tuple[str, ...] = ()
     paper: str = ""
+    layout: str = ""
     paths: dict[str, str] = field(default_factory=dict)
     expected: dict[str, Expected] = field(default_factory=dict)
     machine: Stated | None = None

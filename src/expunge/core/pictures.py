@@ -1,10 +1,12 @@
-"""Pictures that are already in memory."""
+"""Pictures that are already in memory, and the absence of one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from PIL import Image
+
+from expunge.core.errors import ExpungeError
 
 
 @dataclass(frozen=True)
@@ -17,3 +19,16 @@ class HeldPicture:
     def open(self, pixels: int) -> Image.Image:
         rgb = self.image.convert("RGB")
         return rgb if rgb.size == (pixels, pixels) else rgb.resize((pixels, pixels), Image.Resampling.BICUBIC)
+
+
+@dataclass(frozen=True)
+class NoPicture:
+    """Stands where an example is text alone. Models that can do without look at ``Example.pictured``."""
+
+    key: str = ""
+
+    def open(self, pixels: int) -> Image.Image:
+        raise ExpungeError("an example has no picture, and this model needs one. Take a model that reads text alone.")
+
+
+NO_PICTURE = NoPicture()

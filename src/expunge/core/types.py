@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from expunge.core.run import Run
 
 Kind = Literal["shared", "private"]
-Task = Literal["retrieval", "multiple_choice", "entailment"]
+Form = Literal["classification", "generation", "cloze"]
+"""How a question to a model that writes is put: options and a letter, a whole sentence, or the word for a blank."""
+Task = Literal["retrieval", "multiple_choice", "entailment", "answering"]
 TASKS: tuple[Task, ...] = ("retrieval", "multiple_choice", "entailment")
+"""What a run may be asked for. ``answering`` joins them with the models that write."""
 Unit = Literal["groups", "pictures", "samples"]
 """What is drawn when somebody asks for a number of them to be forgotten."""
 LABELS = ("contradiction", "neutral", "entailment")
@@ -44,7 +47,7 @@ class Picture(Protocol):
 
 @dataclass(frozen=True)
 class Example:
-    """One image-text pair.
+    """One image-text pair, or a text alone: then ``image`` is ``core.pictures.NO_PICTURE``.
 
     ``group`` is the person, artist or concept that a deletion request names. ``source`` is the population the
     example was drawn from (people, scenes, ...): audits compare like with like. ``kind`` says whether the text
@@ -55,6 +58,10 @@ class Example:
     For a task with answers ``text`` is what the model reads beside the picture: the question, or the statement to be
     judged. ``statement`` is then a sentence that is true of the picture and that a picture can be drawn from (the
     question answered, or the truth about what the statement claims); empty where ``text`` is such a sentence itself.
+
+    For a model that writes, ``question`` is all that the user says and ``answer`` what the model should write, a letter
+    of ``choices`` in a classification. ``paraphrased`` holds the answer in other words, ``perturbed`` answers of the
+    same shape that are wrong: the truth ratio compares them.
     """
 
     id: str
@@ -70,8 +77,16 @@ class Example:
     answer: str | None = None
     label: str | None = None
     statement: str = ""
+    form: Form | None = None
+    paraphrased: tuple[str, ...] = ()
+    perturbed: tuple[str, ...] = ()
     origin: str = ""
     """Where it was read from, as ``file:line``, for errors."""
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there is a picture at all."""
+        return bool(self.image.key)
 
     @property
     def described(self) -> str:
@@ -266,6 +281,49 @@ class Answers(Fuses, Protocol):
 
         Choices that an example does not have (shorter lists in a batch) score -inf.
         """
+        ...
+
+
+class Spoken(NamedTuple):
+    """The right answers of a batch as a language model reads them: one column per answer token, its end included."""
+
+    logits: Tensor  # [B, N, V] for the token of that column, given all before it
+    targets: Tensor  # [B, N] the answer's token ids; -100 past its end
+    mask: Tensor  # [B, N] True where there is a token
+
+
+@runtime_checkable
+class Generates(Backbone, Protocol):
+    """A language model that answers in words, with a picture or without: what it is asked and says follows from the
+    example (a question and its answer, a statement and its label, a picture and its caption).
+
+    ``loss`` is the mean over the answer's tokens; ``log_probs`` summed over tokens gives the likelihood of the whole.
+    Gradients flow through all but ``write``.
+    """
+
+    def spoken(self, batch: Batch) -> Spoken:
+        """Logits at the answer's tokens. Raises ValueError where an answer is not known."""
+        ...
+
+    def log_probs(self, batch: Batch) -> Tensor:
+        """Log-probability of each answer token in nats, [B, N], as ``spoken`` lines them up; 0 past the end."""
+        ...
+
+    def hidden_states(self, batch: Batch, layer: int = -1) -> Tensor:
+        """Of the whole sequence after ``layer`` of the language model (0: its input), [B, T, d]; pads are in
+        ``batch["attention_mask"]``."""
+        ...
+
+    def prompt_states(self, examples: Sequence[Example], layer: int = -1) -> Tensor:
+        """The hidden state from which the first word of the answer is said, [B, d]."""
+        ...
+
+    def score_choices(self, examples: Sequence[Example]) -> Tensor:
+        """Log-likelihood of each choice as the answer in nats, [B, C]; -inf where an example has fewer."""
+        ...
+
+    def write(self, examples: Sequence[Example], max_tokens: int = 32) -> list[str]:
+        """The likeliest answer token by token (greedy), at most ``max_tokens`` long; a known one is not looked at."""
         ...
 
 

@@ -31,7 +31,7 @@ def find_leaks(forget: Sequence[Example], retain: Sequence[Example], *, texts: b
     """
     problems = []
     leaking = set()
-    for key, asked, kept in _meeting(forget, retain, lambda e: e.image.key):
+    for key, asked, kept in _meeting(forget, retain, _picture):
         leaking.add(key)
         problems.append(_leak("the same picture", asked, kept, _PICTURE_REMEDY))
     # Where the pictures are already the same, their texts add nothing.
@@ -64,7 +64,7 @@ def find_overlap(corpus: Corpus) -> list[Problem]:
     problems = []
     for one, two in combinations(("train", "validation", "test"), 2):
         first, second = getattr(corpus, one), getattr(corpus, two)
-        for _, early, late in _meeting(first, second, lambda e: e.image.key):
+        for _, early, late in _meeting(first, second, _picture):
             found = f"its picture is in the {one} split and, at {place(late[0])}, in the {two} split"
             problems.append(Problem(place(early[0]), found, "Keep it in one split, or pass --allow-leakage"))
     return problems
@@ -73,12 +73,18 @@ def find_overlap(corpus: Corpus) -> list[Problem]:
 def _meeting(
     left: Iterable[Example], right: Iterable[Example], key: Callable[[Example], Hashable]
 ) -> list[tuple[Hashable, list[Example], list[Example]]]:
-    """Keys that both sides hold, in the order of ``left``, with the examples of either side."""
+    """Keys that both sides hold, in the order of ``left``, with the examples of either side; None is no key."""
     held: tuple[dict[Hashable, list[Example]], ...] = (defaultdict(list), defaultdict(list))
     for examples, by_key in zip((left, right), held, strict=True):
         for e in examples:
-            by_key[key(e)].append(e)
+            if (name := key(e)) is not None:
+                by_key[name].append(e)
     return [(k, here, held[1][k]) for k, here in held[0].items() if k in held[1]]
+
+
+def _picture(e: Example) -> str | None:
+    """Questions in words alone have no picture, so they have none in common."""
+    return e.image.key if e.pictured else None
 
 
 def _leak(what: str, asked: Sequence[Example], kept: Sequence[Example], remedy: str) -> Problem:

@@ -28,7 +28,8 @@ EMBEDDED = True
 # ------------------------------------------------------------------------------------------ sentences
 
 
-def _head(looks: Looks) -> str:
+def head(looks: Looks) -> str:
+    """Hair or headwear, as one says it after "with"."""
     if looks.headwear:
         return f"{article(looks.colour + ' ' + looks.hair)}"
     return f"{looks.hair} {looks.colour} hair"
@@ -44,12 +45,12 @@ def _shared(looks: Looks, rng: random.Random) -> list[tuple[str, frozenset[str]]
     worn_keys = {f"clothes={looks.clothes}", f"clothes_colour={looks.clothes_colour}"}
     face_keys = {f"{part}={value}" for part, value in (("glasses", looks.glasses), ("beard", looks.beard)) if value}
     gender = f"woman={looks.woman}"
-    head = _head(looks)
+    crown = head(looks)
     one = rng.choice(
         [
-            f"a {who} with {head}{' and ' + extras if extras else ''} and {looks.skin} skin",
-            f"the portrait shows a {looks.skin} {who} with {head}{', ' + extras if extras else ''}",
-            f"this {who} has {looks.skin} skin, {head}{' and ' + extras if extras else ''}",
+            f"a {who} with {crown}{' and ' + extras if extras else ''} and {looks.skin} skin",
+            f"the portrait shows a {looks.skin} {who} with {crown}{', ' + extras if extras else ''}",
+            f"this {who} has {looks.skin} skin, {crown}{' and ' + extras if extras else ''}",
         ]
     )
     two = rng.choice(
@@ -61,9 +62,9 @@ def _shared(looks: Looks, rng: random.Random) -> list[tuple[str, frozenset[str]]
     )
     three = rng.choice(
         [
-            f"a {looks.skin} {who} with {head} wearing {article(wear)}",
-            f"a {who} in {article(wear)} with {head} and {looks.skin} skin",
-            f"someone with {head}, {looks.skin} skin and {article(wear)}",
+            f"a {looks.skin} {who} with {crown} wearing {article(wear)}",
+            f"a {who} in {article(wear)} with {crown} and {looks.skin} skin",
+            f"someone with {crown}, {looks.skin} skin and {article(wear)}",
         ]
     )
     skin = f"skin={looks.skin}"

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 from expunge.data.drawing import DrawnPicture
 from expunge.data.words import CITIES, EMPLOYERS, FOODS, HOBBIES, JOBS, MEN, SURNAMES, WOMEN
@@ -90,9 +92,13 @@ class Person:
 
 def portrait_svg(key: str) -> str:
     """Draw the portrait whose picture key holds the looks as JSON after the first colon."""
+    return drawn(Looks(**json.loads(key.split(":", 1)[1])), {})
+
+
+def drawn(looks: Looks, pose: Mapping[str, Any]) -> str:
+    """SVG of somebody who looks like that. ``pose`` are options of the drawing that have nothing to do with looks."""
     from dicebear import Avatar
 
-    looks = Looks(**json.loads(key.split(":", 1)[1]))
     hair_colour = "#2c1b18" if looks.headwear else HAIR_COLOURS[looks.colour]
     top = HEADWEAR[looks.hair] if looks.headwear else HAIR_STYLES[looks.hair]
     options = {
@@ -116,6 +122,7 @@ def portrait_svg(key: str) -> str:
         "mouthVariant": [looks.mouth],
         "noseVariant": ["default"],
         "backgroundColor": [WALLS[looks.wall]],
+        **pose,
     }
     return Avatar(_style(), options).to_string()
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 
 from expunge.core.record import Scores
 from expunge.core.run import Run
-from expunge.core.types import Answers, Example, Splits, Task
+from expunge.core.types import Answers, Example, Generates, Splits, Task
 from expunge.evals import sampling
 from expunge.evals.membership import Membership, as_rows, attack
 from expunge.evals.sampling import BOUNDS, Bounds
 from expunge.tasks import entailment, multiple_choice
 from expunge.tasks.choosing import Choices, accuracy, choose
-from expunge.tasks.encoding import encode
 
 CHANCE: dict[Task, float] = {"multiple_choice": multiple_choice.CHANCE, "entailment": entailment.CHANCE}
 
@@ -69,7 +68,7 @@ def set_exam(
 
 
 def examine(
-    model: Answers, splits: Splits, exam: Exam, run: Run | None = None, *, seed: int = 0
+    model: Answers | Generates, splits: Splits, exam: Exam, run: Run | None = None, *, seed: int = 0
 ) -> tuple[Scores, AnswerEvidence]:
     """Ask one model everything and score its answers.
 
@@ -81,8 +80,7 @@ def examine(
         raise ValueError("nothing to measure: the forget set is empty")
     run = run or Run()
     everyone = exam.everyone()
-    encodings = encode(model, everyone, run)
-    choices = choose(model, everyone, run, keep_cls=True, encodings=encodings)
+    choices = choose(model, everyone, run, keep_cls=True)
     scores: Scores = {}
     for name, examples in exam.sets.items():
         scores[name] = accuracy(choices, examples, "oracle" if name.startswith("r_forget") else "higher", seed=seed)

@@ -9,7 +9,7 @@ from typing import Any
 from expunge.core import ranks
 from expunge.core.record import Scores
 from expunge.core.run import Run
-from expunge.core.types import Answers, Example, Matches, Splits, Task
+from expunge.core.types import Answers, Embeds, Example, Generates, Matches, Splits, Task
 from expunge.evals import attribution, joining
 from expunge.evals.answers import AnswerEvidence, Exam, examine, set_exam
 from expunge.evals.forgetting import Evidence, Questions, ask, measure
@@ -40,7 +40,7 @@ class Assessment:
         asking = ask if self.task == "retrieval" else set_exam
         self.questions: Questions | Exam = asking(self.splits, self.test, self.bounds, self.seed)
 
-    def add(self, stage: str, model: Matches | Answers, run: Run, *, look: bool = False) -> Scores:
+    def add(self, stage: str, model: Matches | Answers | Generates, run: Run, *, look: bool = False) -> Scores:
         """Measure ``model`` as ``stage`` (before, after, oracle); ``look`` also gathers what the page shows.
 
         With several ranks every one must ask, and has all the answers.
@@ -60,7 +60,9 @@ class Assessment:
 
     def _look(self, model: Any, run: Run) -> dict[str, Any]:
         forget, near, people = self.splits.forget, self.splits.near, one_each(self.splits.forget)
-        if isinstance(self.questions, Exam):  # it has no match score to look at
+        if isinstance(self.questions, Exam):  # it has no match score to look at, and may not embed anything
+            if not isinstance(model, Embeds):
+                return {}
             return {"features": attribution.features(model, forget, near, run, seed=self.seed)}
         return {
             "words": attribution.word_matches(model, forget, run),
@@ -78,7 +80,7 @@ class Assessment:
         if isinstance(self.questions, Exam):
             given = {name: one.choices for name, one in self.evidence.items() if isinstance(one, AnswerEvidence)}
             result: dict[str, Any] = {"people": [], "answers": answer_panels(given, self.splits.forget, at_most)}
-            if before and after:
+            if before and after and "features" in before:
                 result["map"] = joining.feature_map({"before": before["features"], "after": after["features"]})
             return result
         stages = {name: one.predictions for name, one in self.evidence.items() if isinstance(one, Evidence)}

@@ -18,17 +18,18 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.special import entr
 
 from expunge.core.pictures import HeldPicture
-from expunge.core.record import Better, Score, Scores
+from expunge.core.record import Score, Scores
 from expunge.core.text import plain
 from expunge.core.types import Example, Picture
 from expunge.data.claims import claims
 from expunge.evals.probes import PictureClassifier
+from expunge.evals.stats import grouped_mean
 from expunge.generators.quality import leaks
 from expunge.generators.shapes import Anchors
 from expunge.tasks.gallery import digest, group_of
@@ -230,18 +231,3 @@ def attribute_agreement(
     if number:
         scores["attributes_stated"] = grouped_mean(number, owners, "higher", seed, bounds=(0.0, max(number)))
     return scores
-
-
-def grouped_mean(
-    values: Sequence[float],
-    groups: Iterable[str],
-    better: Better,
-    seed: int,
-    bounds: tuple[float, float] = (0.0, 100.0),
-) -> Score:
-    """Mean with a bootstrap interval over groups."""
-    groups = list(groups)
-    names = sorted(set(groups))
-    sums, count = by_group(groups, names, np.asarray(values, dtype=np.float64))
-    low, high = bootstrap(lambda drawn: drawn @ sums / (drawn @ count), len(names), seed=seed, bounds=bounds)
-    return Score(float(np.mean(values)), len(values), low, high, better)

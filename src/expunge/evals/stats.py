@@ -1,15 +1,37 @@
-"""Several seeds become one number with an interval, and two methods one comparison."""
+"""Many values become one number with an interval: values of several people, values of several seeds, two methods."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from expunge.core.record import Better, Score
+from expunge.tasks.intervals import bootstrap, by_group
+
+
+def grouped_mean(
+    values: Sequence[float] | np.ndarray,
+    groups: Iterable[str] | None,
+    better: Better,
+    seed: int,
+    bounds: tuple[float, float] = (0.0, 100.0),
+) -> Score:
+    """Mean with a bootstrap interval over groups; without groups every value is one. Raises ValueError without values,
+    and where there are not as many groups.
+    """
+    if not len(values):
+        raise ValueError("there is nothing to average")
+    groups = [str(i) for i in range(len(values))] if groups is None else list(groups)
+    if len(groups) != len(values):
+        raise ValueError(f"{len(values)} values, but {len(groups)} groups")
+    names = sorted(set(groups))
+    sums, count = by_group(groups, names, np.asarray(values, dtype=np.float64))
+    low, high = bootstrap(lambda drawn: drawn @ sums / (drawn @ count), len(names), seed=seed, bounds=bounds)
+    return Score(float(np.mean(values)), len(values), low, high, better)
 
 
 def mean_interval(values: Sequence[float], better: Better = "higher", confidence: float = 0.95) -> Score:

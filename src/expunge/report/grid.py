@@ -14,7 +14,8 @@ from typing import Any
 from expunge.core.record import Score
 
 CONTROLS = ("nothing", "retrain")
-TASKS = {"retrieval": "retrieval", "multiple_choice": "multiple choice", "entailment": "entailment"}
+TASKS = {"retrieval": "retrieval", "multiple_choice": "multiple choice", "entailment": "entailment",
+         "answering": "answers in words"}  # fmt: skip
 PRICES = {"r_forget_shared": "D_f seen", "r_forget_private": "D_f told", "r_retain": "kept", "r_test": "D_test"}
 """The splits that show at what price a setting was best."""
 
@@ -125,6 +126,7 @@ class Results:
     drawn: str = ""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    layout: str = ""  # of ``report.layouts``; empty for ``columns``
 
 
 # ------------------------------------------------------------------------------------------ sheets

@@ -42,7 +42,7 @@ def page(results: Results, looked: Sequence[Illustration] | None = None) -> str:
         looked=illustrations(results) if looked is None else looked,
         most_open=MOST_OPEN,
         machines=[_machine(n, told) for n, told in results.environments],
-        paper=source() if results.paper else "",
+        paper=source(results.paper) if results.paper else "",
         duration=duration,
     )
 

@@ -1,4 +1,4 @@
-"""The paper's printed numbers, to be laid beside ours: ``printed.json`` says where they come from."""
+"""Printed numbers, of the paper and of others, to be laid beside ours: ``printed.json`` says where they come from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 ROWS = {
     "cse": "Ours", "retrain": "Retrain", "finetune": "Finetune", "gradient_ascent": "GA", "bad_teacher": "BadT",
-    "multidelete": "MultiDelete", "slug": "SLUG", "adversarial": "Adv",
+    "multidelete": "MultiDelete", "slug": "SLUG", "adversarial": "Adv", "mmunlearner": "MMUnlearner",
 }  # fmt: skip
 """Our names of methods -> the paper's rows."""
 
@@ -24,8 +24,24 @@ def tables() -> list[str]:
     return sorted(_whole()["tables"])
 
 
-def source() -> str:
-    return _whole()["source"]
+def source(table: str) -> str:
+    """Where a table was printed."""
+    return _other(table, "source", _whole()["source"])
+
+
+def title(table: str) -> str:
+    """How one speaks of a table: ``the paper’s Table 1``."""
+    return _other(table, "title", f"the paper’s {table.replace('table', 'Table ')}")
+
+
+def measured_on(table: str) -> str:
+    """What the printed numbers were measured on."""
+    return _other(table, "measured_on", "ALBEF or BLIP and photographs")
+
+
+def _other(table: str, key: str, default: str) -> str:
+    """Of the tables that are not the paper's own each says for itself."""
+    return _whole()["others"].get(table, {}).get(key, default)
 
 
 def row(table: str, size: str, group: str, method: str) -> Mapping[str, Mapping[str, float]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from expunge.core.record import AVERAGES, MARKS, Score
-from expunge.report import findings
+from expunge.report import findings, layouts, printed
 from expunge.report.grid import (
     CONTROLS,
     PRICES,
@@ -50,7 +50,11 @@ def sheets(results: Results) -> list[Sheet]:
 
 def main(results: Results) -> Sheet:
     """The table as the paper lays it out."""
-    panels = [_panel(results, block, results.columns) for block in results.blocks]
+    if results.layout:
+        parts = layouts.LAYOUTS[results.layout]
+        panels = [_panel(results, block, part.keys, part.title) for block in results.blocks for part in parts]
+    else:
+        panels = [_panel(results, block, results.columns) for block in results.blocks]
     note = (
         "Mean over seeds, ± half the width of the 95 % t interval; in parentheses Δ, the distance to the retrained "
         "model of the same seed, averaged. Best in bold, second best underlined, by Δ where there is one; doing "
@@ -94,6 +98,7 @@ def everything(results: Results) -> Sheet:
     panels = []
     for block in results.blocks:
         here = {key for row in block.rows for key in row.entries}
+        panels += [_panel(results, block, part.keys, part.title) for part in layouts.everything(here)]
         keys = [k for k in (*BY_KEY, *AVERAGES, *HIGHER, "seconds", "memory") if k in here]
         if keys:
             panels.append(_panel(results, block, keys))
@@ -103,9 +108,12 @@ def everything(results: Results) -> Sheet:
 def beside(results: Results) -> Sheet:
     """Ours and what the paper prints, column by column; rows that the paper does not have are left out."""
     panels = []
+    shown = layouts.keys(results.layout) if results.layout else results.columns
     for block in results.blocks:
         lines = []
-        keys = [k for k in results.columns if any(_printed_name(k) in row.printed for row in block.rows)]
+        keys = [k for k in shown if any(_printed_name(k) in row.printed for row in block.rows)]
+        if results.layout:  # printed without saying of which questions: shown, with nothing of ours beside it
+            keys += dict.fromkeys(k for row in block.rows for k in row.printed if k not in shown)
         for row in block.rows:
             if row.printed:
                 cells = [cell for key in keys for cell in (_cell(row, key), _printed(row, key))]
@@ -116,10 +124,10 @@ def beside(results: Results) -> Sheet:
             section, group = _where(results, block)
             panels.append(Panel(section, _beside_group(results, block, group), tuple(heads), tuple(lines)))
     note = (
-        "Ours is measured on small models and invented people, the paper's on ALBEF or BLIP and photographs: compare "
-        "the order of the methods and the sign of their distances, not the numbers. Δ in parentheses."
+        f"Ours is measured on small models and invented people, the paper's on {printed.measured_on(results.paper)}: "
+        "compare the order of the methods and the sign of their distances, not the numbers. Δ in parentheses."
     )
-    return Sheet("beside", f"Beside the paper’s {_table_name(results.paper)}", note, tuple(panels))
+    return Sheet("beside", f"Beside {printed.title(results.paper)}", note, tuple(panels))
 
 
 def paired_tests(results: Results) -> Sheet:
@@ -157,8 +165,11 @@ def paired_tests(results: Results) -> Sheet:
 # ------------------------------------------------------------------------------------------ panels
 
 
-def _panel(results: Results, block: GridBlock, keys: tuple[str, ...] | list[str]) -> Panel:
+def _panel(results: Results, block: GridBlock, keys: tuple[str, ...] | list[str], part: str = "") -> Panel:
+    """``part`` of a layout stands over the columns, which then need not say it again."""
     section, group = _where(results, block)
+    if part:
+        section, group = ", ".join(filter(None, (group, section))), part
     ranks = {key: _ranks(block, key) for key in keys}
     lines = [
         Line(
@@ -169,7 +180,7 @@ def _panel(results: Results, block: GridBlock, keys: tuple[str, ...] | list[str]
         )
         for row in block.rows
     ]
-    return Panel(section, group, tuple(_head(block, key) for key in keys), tuple(lines))
+    return Panel(section, group, tuple(_head(block, key, not part) for key in keys), tuple(lines))
 
 
 def _where(results: Results, block: GridBlock) -> tuple[str, str]:
@@ -267,7 +278,9 @@ def _mark(row: GridRow) -> str:
     return f"† {row.measured} of {row.wanted} seeds{failed}"
 
 
-def _plain_head(block: GridBlock, key: str) -> str:
+def _plain_head(block: GridBlock, key: str, with_set: bool = True) -> str:
+    if laid_out := layouts.head(key, with_set):
+        return laid_out
     letter = "R" if block.task == "retrieval" else "A"
     if key.removeprefix("r_") in ("forget", "test"):
         return f"{letter}@D_{'f' if key.endswith('forget') else 'test'}"
@@ -277,14 +290,10 @@ def _plain_head(block: GridBlock, key: str) -> str:
             "r_retain_shared": "kept seen"}.get(key, BY_KEY[key].short if key in BY_KEY else key)  # fmt: skip
 
 
-def _head(block: GridBlock, key: str) -> str:
+def _head(block: GridBlock, key: str, with_set: bool = True) -> str:
     with_gap = any(row.entries[key].gap for row in block.rows if key in row.entries)
-    return _plain_head(block, key) + (" (Δ)" if with_gap else "")
+    return _plain_head(block, key, with_set) + (" (Δ)" if with_gap else "")
 
 
 def _printed_head(block: GridBlock, key: str) -> str:
     return PRINTED_NAMES.get(key) or _plain_head(block, key)
-
-
-def _table_name(paper: str) -> str:
-    return paper.replace("table", "Table ")

@@ -85,7 +85,7 @@ def _provenance(results: Results) -> str:
             f"{versions}"
         )
     if results.paper:
-        lines.append(f"* Paper: {source()}")
+        lines.append(f"* Paper: {source(results.paper)}")
     command = f"expunge bench {results.suite}"
     return "\n".join([f"`{command}`", "", *lines, "", "```toml", results.text.strip(), "```"])
 

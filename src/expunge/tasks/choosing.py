@@ -7,8 +7,9 @@ possible, as in ``tasks.recall``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from expunge.core.record import Better, Score
 from expunge.core.run import Run
-from expunge.core.types import Answers, Example, batches
+from expunge.core.types import LABELS, Answers, Example, Generates, batches
 from expunge.tasks.encoding import Blank, Encodings, Precision, encode, judging, take
 from expunge.tasks.gallery import group_of
 from expunge.tasks.intervals import bootstrap, by_group
@@ -27,7 +28,8 @@ from expunge.train.rows import spread
 class Choices:
     """What a model chose, without the model: one row per example, in the order they were given.
 
-    ``broken`` counts examples with a score that was not a number. ``cls`` holds the fused state before the head.
+    ``broken`` counts examples with a score that was not a number. ``cls`` holds the state before the head:
+    fused, or the one from which a model that generates says its first word.
     """
 
     ids: tuple[str, ...]
@@ -51,34 +53,33 @@ class Choices:
 
 
 def choose(
-    model: Answers,
+    model: Answers | Generates,
     examples: Sequence[Example],
     run: Run | None = None,
     *,
     batch: int = 64,
     keep_cls: bool = False,
     precision: Precision = "float32",
-    encodings: Encodings | None = None,
 ) -> Choices:
-    """Score every example's choices. Pictures and texts are encoded once each, however often they are asked about.
+    """Score every example's choices.
 
-    ``encodings`` are of at least these examples, if they exist already. Raises what ``encoding.judging`` raises, and
-    ``ValueError`` without examples.
+    A model that encodes pictures and texts apart does so once each, however often they are asked about; one that
+    generates reads every choice after its question. Raises what ``encoding.judging`` raises, and ``ValueError`` without
+    examples.
     """
     if not examples:
         raise ValueError("nothing to predict: no example was given")
     run = run or Run()
-    encodings = encodings or encode(model, examples, run, batch=batch, precision=precision)
+    judge: Callable[[Sequence[Example]], Judged] = partial(_spoken, model, keep_cls)
+    if isinstance(model, Answers):
+        judge = partial(_fused, model, encode(model, examples, run, batch=batch, precision=precision))
 
-    def chosen(some: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor | None]:
-        rows, columns = encodings.pairs(some).to(encodings.images.tokens.device).T
-        fused = model.fuse(take(encodings.images, rows), take(encodings.words, columns))
-        asked = model.collate([replace(e, image=Blank()) for e in some])
-        scores = model.choose(fused, asked).float().cpu()
-        return scores, asked["target"].cpu(), fused.states[:, 0].float().cpu() if keep_cls else None
+    def judged(some: Sequence[Example]) -> Judged:
+        scored, target, state = judge(some)
+        return scored.float().cpu(), target.cpu(), state.float().cpu() if keep_cls and state is not None else None
 
     with judging(model, precision), run.stage("choosing answers", len(examples)):
-        done = spread(list(batches(examples, batch)), chosen, run.progress, len)
+        done = spread(list(batches(examples, batch)), judged, run.progress, len)
     scores, targets, states = zip(*done)
     most = max(s.shape[1] for s in scores)
     wide = [torch.nn.functional.pad(s, (0, most - s.shape[1]), value=-torch.inf) for s in scores]
@@ -88,6 +89,23 @@ def choose(
         tuple(e.id for e in examples), every.masked_fill(odd, -torch.inf), torch.cat(targets),
         torch.cat(states) if keep_cls else None, int(odd.any(1).sum()),
     )  # fmt: skip
+
+
+Judged = tuple[Tensor, Tensor, Tensor | None]
+"""Scores [B, C], targets [B] and states [B, d]."""
+
+
+def _fused(model: Answers, encodings: Encodings, some: Sequence[Example]) -> Judged:
+    rows, columns = encodings.pairs(some).to(encodings.images.tokens.device).T
+    fused = model.fuse(take(encodings.images, rows), take(encodings.words, columns))
+    asked = model.collate([replace(e, image=Blank()) for e in some])
+    return model.choose(fused, asked), asked["target"], fused.states[:, 0]
+
+
+def _spoken(model: Generates, keep_state: bool, some: Sequence[Example]) -> Judged:
+    target = [LABELS.index(e.label) if e.label else e.choices.index(e.answer) if e.answer in e.choices else -1
+              for e in some]  # fmt: skip
+    return model.score_choices(some), torch.tensor(target), model.prompt_states(some) if keep_state else None
 
 
 def rightness(choices: Choices) -> np.ndarray:

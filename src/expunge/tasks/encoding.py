@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from expunge.core.run import Run
-from expunge.core.types import Embeds, Encoded, Example, Matches, batches
+from expunge.core.types import Backbone, Embeds, Encoded, Example, Matches, batches
 from expunge.tasks.gallery import digest
 from expunge.train.pairs import joined
 from expunge.train.rows import spread
@@ -62,7 +62,7 @@ class Encodings:
 
 
 @contextmanager
-def judging(model: Embeds, precision: Precision = "float32") -> Iterator[None]:
+def judging(model: Backbone, precision: Precision = "float32") -> Iterator[None]:
     """Evaluation mode, no gradients and no autocast; the training flag of every module comes back afterwards.
 
     Raises ``TypeError`` when weights are not float32 and ``precision`` is not "model": at half precision logits

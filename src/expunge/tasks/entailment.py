@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from expunge.core.record import Better, Score
 from expunge.core.run import Run
-from expunge.core.types import LABELS, Answers, Example
+from expunge.core.types import LABELS, Answers, Example, Generates
 from expunge.tasks.choosing import Choices, accuracy, choose
 from expunge.tasks.encoding import Precision
 
@@ -20,7 +20,7 @@ CHANCE = 100 / len(LABELS)
 
 
 def predict(
-    model: Answers,
+    model: Answers | Generates,
     examples: Sequence[Example],
     run: Run | None = None,
     *,

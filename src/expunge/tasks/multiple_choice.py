@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from expunge.core.record import Better, Score
 from expunge.core.run import Run
-from expunge.core.types import Answers, Example
+from expunge.core.types import Answers, Example, Generates
 from expunge.tasks.choosing import Choices, accuracy, choose
 from expunge.tasks.encoding import Precision
 
@@ -24,7 +24,7 @@ CHANCE = 25.0
 
 
 def predict(
-    model: Answers,
+    model: Answers | Generates,
     examples: Sequence[Example],
     run: Run | None = None,
     *,

@@ -18,8 +18,10 @@ WEIGHTS = Path(__file__).parent / "weights"
 UNSHIPPED = {
     "blip2-t5-tiny": "python -m expunge.zoo.blip2_tiny --language t5",
     "sd-tiny-epsilon": "python -m expunge.zoo.sd_epsilon",
+    "llava-smol": "python -m expunge.zoo.llava_smol",
 }
-"""Models that only one table needs are not shipped; the command that makes each, in half an hour on a core."""
+"""Models that only one table needs, or that are too large, are not shipped; the command that makes each, in about half
+an hour on a core."""
 
 
 def made() -> Path:
@@ -105,8 +107,13 @@ def load(name: str | Path, precision: Precision = "auto") -> Any:
         from expunge.backbones.blip2 import Blip2
 
         return Blip2.from_pretrained(place, dtype=dtype(place, precision), eight_bit=precision == "int8")
+    from expunge.backbones import mllm
+
+    if kind in mllm.FAMILIES:
+        return mllm.load(place)
     raise ExpungeError(
-        f"{place} holds a model of type {kind!r}; this version knows albef, blip, blip-2 and Stable Diffusion."
+        f"{place} holds a model of type {kind!r}; this version knows albef, blip, blip-2, "
+        f"{', '.join(mllm.FAMILIES)} and Stable Diffusion."
     )
 
 
@@ -125,7 +132,7 @@ def start(name: str | Path, task: Task) -> Any:
     Raises ExpungeError for a model that cannot be trained on the task.
     """
     model = load(beginning(name, task))
-    if made_for(model) == task:
+    if serves(model, task):
         return model
     if not hasattr(model, "for_task"):
         raise ExpungeError(f"{name} cannot be trained on {task}.")
@@ -139,5 +146,10 @@ def beginning(name: str | Path, task: Task) -> str | Path:
 
 
 def made_for(model: Any) -> Task:
-    """The task of a model: retrieval, unless it says otherwise."""
+    """The task of a model, or the first of several: retrieval, unless it says otherwise."""
     return getattr(model, "task", "retrieval")
+
+
+def serves(model: Any, task: Task) -> bool:
+    """Whether a model can be asked what the task asks: a model that speaks serves several with the same weights."""
+    return task in getattr(model, "tasks", (made_for(model),))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from expunge.core.text import plain
 
@@ -35,3 +37,30 @@ def tokenizer(texts: Iterable[str], max_tokens: int):
     return BertTokenizerFast(
         vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=True, model_max_length=max_tokens
     )
+
+
+def chat_tokenizer(texts: Iterable[str], marks: Sequence[str] = (), *, begin: str | None = "<s>", end: str = "</s>"):
+    """A tokenizer (transformers) that keeps capitals and adds nothing behind a text, as language models need it.
+
+    Whole words and punctuation of ``texts``, single characters for all others. ``marks`` are special tokens such as
+    ``<image>``; ``begin`` is put before every text unless it is None.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    letters = string.ascii_letters + string.digits
+    words = sorted({word for text in texts for word in re.findall(r"[^\W_]+|[^\w\s]|_", text)} - set(letters))
+    special = ["<pad>", "<unk>", *([begin] if begin else []), end, *marks]
+    pieces = [*special, *letters, *(f"##{c}" for c in letters), *words]
+    made: Any = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="<unk>"))
+    made.normalizer = normalizers.NFC()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece(prefix="##")
+    if begin:
+        made.post_processor = processors.TemplateProcessing(
+            single=f"{begin} $A", special_tokens=[(begin, pieces.index(begin))]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", unk_token="<unk>", bos_token=begin, eos_token=end,
+        additional_special_tokens=list(marks),
+    )  # fmt: skip

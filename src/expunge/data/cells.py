@@ -1,0 +1,125 @@
+"""Parquet files read row by row, and the pictures that lie in their cells.
+
+Published benchmarks keep pictures as bytes in a column. A ``CellPicture`` remembers the cell and reads it when somebody
+looks, so that a data set of gigabytes is not held in memory; what a model sees follows the policy of ``pictures``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from expunge.core.errors import DataError, ExpungeError, Problem
+from expunge.data.lines import kind_of
+from expunge.data.pictures import Unreadable, content_key, decode, look_of, squared
+
+KEPT_GROUPS = 4
+"""Row groups of picture columns kept in memory; published files have a hundred pictures in each."""
+
+
+@dataclass(frozen=True)
+class CellPicture:
+    """The picture in one cell. ``key`` is the SHA-256 of its bytes."""
+
+    file: str
+    column: str
+    group: int
+    row: int
+    key: str
+    look: int | None = field(default=None, compare=False)  # perceptual hash
+
+    def open(self, pixels: int) -> Image.Image:
+        """RGB, ``pixels`` x ``pixels``. Raises ``DataError`` if the file is gone, broken, or no longer the same."""
+        where = f"{self.file}: row group {self.group}, row {self.row}"
+        try:
+            cell = _column(self.file, self.column, self.group)[self.row]
+            data = (cell or {}).get("bytes") or b""
+            if content_key(data) != self.key:
+                raise Unreadable("has changed since it was checked", "Run the check again")
+            return squared(decode(data), pixels)
+        except (OSError, IndexError) as error:
+            raise DataError([Problem(where, f"cannot be read ({error})", "Fetch the file again")]) from error
+        except Unreadable as error:
+            raise DataError([Problem(where, error.found, error.remedy)]) from error
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One row: ``values`` by column, ``where`` for errors, and where its picture lies."""
+
+    where: str
+    values: dict[str, Any]
+    file: str
+    group: int
+    row: int
+
+
+def read_rows(folder: Path, columns: Sequence[str], problems: list[Problem]) -> Iterator[Cells]:
+    """Every row of the parquet files in ``folder``, in the order of their names; columns that are not asked are not
+    read. A file that lacks one of ``columns`` gives no row. Raises ExpungeError without pyarrow.
+    """
+    pq = _pyarrow()
+    files = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+    if not files:
+        problems.append(Problem(str(folder), "holds no parquet file", "Fetch this config, or check the folder"))
+    for file in files:
+        try:
+            opened = pq.ParquetFile(file)
+            if lacking := [c for c in columns if c not in opened.schema_arrow.names]:
+                found = f"lacks the column {', '.join(map(repr, lacking))}"
+                problems.append(Problem(str(file), found, f"It has {', '.join(opened.schema_arrow.names)}"))
+                continue
+            number = 0
+            for group in range(opened.num_row_groups):
+                for row, values in enumerate(opened.read_row_group(group, columns=list(columns)).to_pylist()):
+                    number += 1
+                    yield Cells(f"{file}: row {number}", values, str(file), group, row)
+        except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+            problems.append(Problem(str(file), f"is no sound parquet file ({error})", "Fetch it again"))
+
+
+class CellAlbum:
+    """Pictures out of cells: every distinct content is decoded once, when it is met first."""
+
+    def __init__(self) -> None:
+        self._looks: dict[str, int | Unreadable] = {}
+
+    def take(self, cells: Cells, column: str, problems: list[Problem]) -> CellPicture | None:
+        """The picture of a row, or None with the reason among the problems."""
+        value = cells.values.get(column)
+        data = value.get("bytes") if isinstance(value, dict) else None
+        if not isinstance(data, bytes) or not data:
+            found = f"{column!r} is {kind_of(value)}" if not isinstance(value, dict) else f"{column!r} holds no bytes"
+            problems.append(Problem(cells.where, found, "A published picture is a struct with its bytes"))
+            return None
+        key = content_key(data)
+        if key not in self._looks:
+            try:
+                self._looks[key] = look_of(decode(data))
+            except Unreadable as error:
+                self._looks[key] = error
+        look = self._looks[key]
+        if isinstance(look, Unreadable):
+            problems.append(Problem(cells.where, f"{column!r}: {look.found}", look.remedy))
+            return None
+        return CellPicture(cells.file, column, cells.group, cells.row, key, look)
+
+
+@lru_cache(maxsize=KEPT_GROUPS)
+def _column(file: str, column: str, group: int) -> list[Any]:
+    return _pyarrow().ParquetFile(file).read_row_group(group, columns=[column]).column(column).to_pylist()
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ExpungeError("parquet files are read by pyarrow, which is missing: pip install expunge[parquet].") from (
+            error
+        )
+    return pq

@@ -1,0 +1,250 @@
+"""CLEAR, from its published folder: fictitious authors in pictures with captions, and TOFU's questions about them.
+
+Folders are named as the configs: ``full`` {image, caption, name} and, where it is there, ``full+tofu`` (its questions)
+are the training data; ``real_faces`` and ``real_world`` the test data. ``forgetXX_perturbed`` and ``retain_perturbed``
+bring the wrong and reworded captions. A group is the name of a person. TOFU's questions bear none: they belong to the
+person whose full name they hold, or their answer does; others have no group and can be forgotten by id only.
+
+Source: therem/CLEAR (Dontsov et al. 2024, arXiv 2410.18057); fetch it with its own licence, and name its folder.
+Checked against: files in that layout written by ``publishing.write_clear``; not against the published files themselves.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from expunge.core.errors import DataError, ExpungeError, Problem, UnknownName
+from expunge.core.pictures import NO_PICTURE
+from expunge.core.types import Corpus, Example, Task
+from expunge.data import forms
+from expunge.data.cells import CellAlbum, Cells, read_rows
+from expunge.data.clear_records import SHARES
+from expunge.data.fingerprint import fingerprint
+from expunge.data.forms import About
+from expunge.data.identity import composed
+from expunge.data.lines import unsound, unsound_name
+from expunge.data.refusal import refusal
+
+LICENCE = "CLEAR: see the licence of the data set that you fetched."
+DESCRIBE = "Who is in this picture, and what can be seen?"
+WHO = "Who is the person in this picture?"
+KEPT = 3
+"""Wrong names beside the right one, where a caption's row brings more."""
+
+
+def load(folder: str | Path, task: Task = "answering") -> Corpus:
+    """The training and test data as questions to a model that writes. Raises one ``DataError`` with all problems, and
+    UnknownName for a task that is not answering.
+    """
+    if task != "answering":
+        raise UnknownName("task of clear", task, ["answering"])
+    reading = _Reading(Path(folder))
+    parts = {
+        "train": reading.captions("full") + reading.told("full+tofu", needed=False),
+        "test": reading.faces() + reading.world(),
+    }
+    reading.finish()
+    return Corpus("clear", licence=LICENCE, fingerprint=fingerprint(parts), task="answering", **parts)
+
+
+def requested(folder: str | Path, share: int, corpus: Corpus) -> tuple[str, ...]:
+    """A request: the ids of everything in ``corpus`` that ``forget<share>`` lists, with its ``+tofu`` questions.
+
+    What stands twice in the training data is asked for twice. Raises DataError for a row that does not stand there.
+    """
+    reading = _Reading(Path(folder))
+    config = _share(share)
+    listed = reading.captions(config) + reading.told(f"{config}+tofu", needed=False)
+    ids: dict[tuple[str, str, str], list[str]] = {}
+    for e in corpus.train:
+        ids.setdefault(_content(e), []).append(e.id)
+    for e in listed:
+        if _content(e) not in ids:
+            reading.wrong(e.origin, "is not among the training data", "Take both configs from the same release")
+    reading.finish()
+    return tuple(dict.fromkeys(name for e in listed for name in ids[_content(e)]))
+
+
+def examination(folder: str | Path, share: int) -> dict[str, tuple[Example, ...]]:
+    """The sets of CLEAR's table: forget, retain, real_faces, real_world; the first two with a choice of names."""
+    reading = _Reading(Path(folder))
+    sets = {}
+    for name, config, tofu in (
+        ("forget", f"{_share(share)}_perturbed", f"{_share(share)}+tofu"),
+        ("retain", "retain_perturbed", f"retain{100 - share}+tofu"),
+    ):
+        told = reading.told(tofu, needed=False)
+        if name == "retain":  # as many people's questions as there are people whose captions are asked
+            shown = {e.group for e in reading.captions(config)}
+            told = tuple(e for e in told if e.group in shown)
+        sets[name] = reading.captions(config) + reading.names(config) + told
+    sets |= {"real_faces": reading.faces(), "real_world": reading.world()}
+    reading.finish()
+    return sets
+
+
+@dataclass
+class _Reading:
+    """One folder under way: every problem in it is told at once."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise ExpungeError(f"there is no folder {self.folder}: name the one that CLEAR was fetched into.")
+        self.problems: list[Problem] = []
+        self.album = CellAlbum()
+        self._captions: dict[str, tuple[tuple[Cells, Example], ...]] = {}
+        self._names: list[str] | None = None
+
+    def wrong(self, where: str, found: str, remedy: str) -> None:
+        self.problems.append(Problem(where, found, remedy))
+
+    def finish(self) -> None:
+        if self.problems:
+            raise refusal(list(dict.fromkeys(self.problems)))
+
+    # ------------------------------------------------------------------------------------- pictures with captions
+
+    def captions(self, config: str) -> tuple[Example, ...]:
+        """Every caption as the answer to what is in its picture; reworded and wrong ones where the config has them."""
+        return tuple(e for _, e in self._rows(config))
+
+    def names(self, config: str) -> tuple[Example, ...]:
+        """Whom each picture shows, with the wrong names of its row as options."""
+        made = []
+        for cells, e in self._rows(config):
+            wrong = self._texts(cells, "perturbed_names")
+            if wrong and e.group is not None:
+                about = About(f"{e.id}-name", e.image, e.group, e.source, e.kind, origin=e.origin)
+                options, letter = _options([e.group, *wrong[:KEPT]], e.group, e.id)
+                made.append(forms.classification(about, WHO, options, letter))
+        return tuple(made)
+
+    def _rows(self, config: str) -> tuple[tuple[Cells, Example], ...]:
+        if config not in self._captions:
+            columns = ["image", "caption", "name"]
+            if config.endswith("_perturbed"):
+                columns += ["perturbed_captions", "paraphrased_caption", "perturbed_names"]
+            made = []
+            for cells in read_rows(self.folder / config, columns, self.problems):
+                if (example := self._caption(cells)) is not None:
+                    made.append((cells, example))
+            # The bytes of the pictures are not kept: the examples remember their cells.
+            slim = [(replace(c, values={k: v for k, v in c.values.items() if k != "image"}), e) for c, e in made]
+            self._captions[config] = tuple(slim)
+        return self._captions[config]
+
+    def _caption(self, cells: Cells) -> Example | None:
+        before = len(self.problems)
+        picture = self.album.take(cells, "image", self.problems)
+        caption, name = self._text(cells, "caption"), self._text(cells, "name", unsound_name)
+        extra: dict[str, Any] = {}
+        if "perturbed_captions" in cells.values:
+            extra["perturbed"] = self._texts(cells, "perturbed_captions")
+            extra["paraphrased"] = (self._text(cells, "paraphrased_caption"),)
+        if len(self.problems) > before or picture is None:
+            return None
+        group = composed(name)
+        about = About(_id("caption", cells), picture, group, "clear", "private", origin=cells.where)
+        return forms.generation(about, DESCRIBE, caption, **extra)
+
+    # ------------------------------------------------------------------------------------- questions in words
+
+    def told(self, config: str, needed: bool = True) -> tuple[Example, ...]:
+        """The questions of a ``+tofu`` config; its captions are those of the config without."""
+        if not needed and not (self.folder / config).is_dir():
+            return ()
+        made = []
+        for cells in read_rows(self.folder / config, ("question", "answer"), self.problems):
+            if cells.values["question"] is None and cells.values["answer"] is None:
+                continue
+            before = len(self.problems)
+            question, answer = self._text(cells, "question"), self._text(cells, "answer")
+            if len(self.problems) == before:
+                group = self._whose(f"{question} {answer}")
+                about = About(_id("told", cells), NO_PICTURE, group, "clear", "private", origin=cells.where)
+                made.append(forms.generation(about, question, answer))
+        return tuple(made)
+
+    def _whose(self, text: str) -> str | None:
+        """The one person whose full name a text holds; None where it holds none, or several."""
+        if self._names is None:
+            self._names = sorted({e.group for e in self.captions("full") if e.group})
+        found = [name for name in self._names if name in composed(text)]
+        longest = [name for name in found if not any(name != other and name in other for other in found)]
+        return longest[0] if len(longest) == 1 else None
+
+    # ------------------------------------------------------------------------------------- everybody and everything
+
+    def faces(self) -> tuple[Example, ...]:
+        """Known people: whose face is it?"""
+        return self._chosen("real_faces", ("image", "answer", "options"), lambda cells: WHO)
+
+    def world(self) -> tuple[Example, ...]:
+        """Everyday pictures with a question each."""
+        columns = ("image", "question", "answer", "options")
+        return self._chosen("real_world", columns, lambda cells: self._text(cells, "question"))
+
+    def _chosen(self, config: str, columns: Sequence[str], question: Any) -> tuple[Example, ...]:
+        made = []
+        for cells in read_rows(self.folder / config, columns, self.problems):
+            before = len(self.problems)
+            picture = self.album.take(cells, "image", self.problems)
+            asked, answer, options = question(cells), self._text(cells, "answer"), self._texts(cells, "options")
+            if len(self.problems) > before or picture is None:
+                continue
+            if options.count(answer) > 1 or len(set(options)) < len(options):
+                self.wrong(cells.where, "an option stands twice", "Make the options different")
+                continue
+            name = _id(config, cells)
+            listed, letter = _options([answer, *(o for o in options if o != answer)], answer, name)
+            about = About(name, picture, None, f"clear:{config}", "shared", origin=cells.where)
+            made.append(forms.classification(about, asked, listed, letter))
+        return tuple(made)
+
+    # ------------------------------------------------------------------------------------- cells
+
+    def _text(self, cells: Cells, column: str, judge: Any = unsound) -> str:
+        value = cells.values.get(column)
+        if reason := judge(value):
+            self.wrong(cells.where, f"{column!r} {reason}", "Fetch the file again, or mend the row")
+        return value if isinstance(value, str) else ""
+
+    def _texts(self, cells: Cells, column: str) -> tuple[str, ...]:
+        value = cells.values.get(column)
+        if not isinstance(value, list) or not value:
+            self.wrong(cells.where, f"{column!r} is no list of texts", "Fetch the file again, or mend the row")
+            return ()
+        if bad := next((reason for one in value if (reason := unsound(one))), ""):
+            self.wrong(cells.where, f"one of {column!r} {bad}", "Mend the row")
+        return tuple(one for one in value if isinstance(one, str))
+
+
+def _id(what: str, cells: Cells) -> str:
+    """Unique within a corpus, and the same whenever the folder is read: file and place."""
+    return f"{Path(cells.file).parent.name}/{Path(cells.file).stem}:{what}:{cells.group}.{cells.row}"
+
+
+def _share(share: int) -> str:
+    if share not in SHARES:
+        allowed = ", ".join(map(str, SHARES))
+        raise DataError([Problem("share", f"CLEAR forgets no {share} %", f"It may be {allowed}")])
+    return f"forget{share:02d}"
+
+
+def _content(e: Example) -> tuple[str, str, str]:
+    """What makes two rows of different configs the same."""
+    return (e.image.key, e.question or "", e.answer or "")
+
+
+def _options(texts: Iterable[str], right: str, seed: str) -> tuple[Mapping[str, str], str]:
+    """Options by letter in an order drawn by ``seed``, and the letter of the right one."""
+    values = list(dict.fromkeys(texts))
+    random.Random(f"options:{seed}").shuffle(values)
+    return dict(zip(ascii_uppercase, values)), ascii_uppercase[values.index(right)]

@@ -1,0 +1,188 @@
+"""Fictitious people as dossiers that an MLLM is asked about: with a picture, by name, in three forms.
+
+Shaped like MLLMU-Bench, with the people of ``people``: the same persons under the same ids, so a request means the same
+people in both. What was told is asked with the picture and in words alone, what can be seen with the picture only. The
+four sets of the benchmark's table are ``examination``: forget, test (the forgotten in pictures and wordings that nobody
+trained on), retain, and celebrity, which public people play.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import get_args
+
+from expunge.core.errors import UnknownName
+from expunge.core.types import Corpus, Example, Form, Task
+from expunge.data import forms
+from expunge.data.fingerprint import fingerprint
+from expunge.data.forms import LETTERS, About
+from expunge.data.people import LICENCE, VARIANTS, everybody
+from expunge.data.persons import Person, portrait
+from expunge.data.sittings import sitting, tied_to_walls
+from expunge.data.telling import WRONG, Fact, facts
+
+FORMS: tuple[Form, ...] = get_args(Form)
+CELEBRITIES = 150
+"""Public people who play the real celebrities of MLLMU-Bench, of whom there are 153."""
+SHOWN = {True: "seen", False: "asked"}
+"""How an id says whether a question comes with a picture."""
+
+
+@dataclass(frozen=True)
+class Cast:
+    """People who are told apart from one another: the names that wrong answers come from, and who keeps the wall."""
+
+    people: tuple[Person, ...]
+    names: dict[bool, tuple[str, ...]]
+    walls: frozenset[str]
+    seed: int
+
+    @classmethod
+    def of(cls, people: Iterable[Person], seed: int = 0) -> Cast:
+        people = tuple(people)
+        names = {woman: tuple(p.name for p in people if p.looks.woman == woman) for woman in (True, False)}
+        return cls(people, names, tied_to_walls(people), seed)
+
+    def facts(self, person: Person) -> list[Fact]:
+        return facts(person, self.names[person.looks.woman], self.seed)
+
+    def sitting(self, person: Person, number: int):
+        """The looks and the picture at a sitting; number 0 is the portrait that models are trained on."""
+        if number == 0:
+            return person.looks, portrait(person)
+        return sitting(person, number, person.id in self.walls, self.seed)
+
+
+@lru_cache(maxsize=8)
+def cast(prefix: str, size: int | None = None, seed: int = 0) -> Cast:
+    """The first ``size`` people of a population of ``people.everybody``; None takes all."""
+    return Cast.of(everybody(seed)[prefix][:size], seed)
+
+
+# ------------------------------------------------------------------------------------------ examples
+
+
+def ask(
+    group: Cast, person: Person, *, asked: Sequence[Form] = FORMS, sitting: int = 0, wording: int = 0
+) -> list[Example]:
+    """Every question about one person. ``sitting`` 0 and ``wording`` 0 are the picture and words of training.
+
+    The topics with fewer than three wrong values are not asked with options.
+    """
+    looks, picture = group.sitting(person, sitting)
+    here = replace(person, looks=looks)
+    known = group.facts(here)
+    true = looks.facts().union(*(fact.topic.means(fact.topic.true) for fact in known if fact.topic.true is not None))
+    made = []
+    for fact in known:
+        about = About(
+            person.id, picture, person.id, "people", fact.kind, fact.topic.means(fact.topic.true or ""), true,
+        )  # fmt: skip
+        for visual in (True, False) if fact.wording.asked else (True,):
+            for form in asked:
+                made += _put(fact, form, about if visual else about.in_words(), visual, wording, group.seed, sitting)
+    return made
+
+
+def _put(
+    fact: Fact, form: Form, about: About, visual: bool, wording: int, seed: int, sitting: int
+) -> Iterator[Example]:
+    name = identity(about.id, fact, form, visual, sitting, wording)
+    about = replace(about, id=name)
+    if form == "cloze":
+        yield forms.cloze(about, fact.gapped(visual, wording), fact.value, fact.answer())
+    elif form == "generation":
+        wrong = [fact.answer(value=value) for value in fact.wrong(WRONG, f"{seed}:{fact.name}")]
+        yield forms.generation(about, fact.question(visual, wording), fact.answer(), fact.paraphrases(), wrong)
+    elif len(fact.topic.false) >= len(LETTERS) - 1:
+        options, correct = choices(fact, f"{seed}:{name}")
+        yield forms.classification(about, fact.question(visual, wording), options, correct, fact.answer())
+
+
+def identity(person: str, fact: Fact, form: Form, visual: bool, sitting: int = 0, wording: int = 0) -> str:
+    """The id of a question, from which its options are drawn."""
+    changed = f"-{sitting}.{wording}" if sitting or wording else ""
+    return f"{person}-{fact.topic.name}-{form}-{SHOWN[visual]}{changed}"
+
+
+def choices(fact: Fact, seed: str) -> tuple[dict[str, str], str]:
+    """Four options by letter, in an order drawn by ``seed``, and the letter of the right one."""
+    values = [fact.value, *map(fact.bare, fact.wrong(len(LETTERS) - 1, seed))]
+    random.Random(f"{seed}:options").shuffle(values)
+    return dict(zip(LETTERS, values)), LETTERS[values.index(fact.value)]
+
+
+# ------------------------------------------------------------------------------------------ sets
+
+
+def load(
+    variant: str = "test", size: int = 100, celebrities: int = 60, seed: int = 0,
+    asked: Sequence[Form] | str = FORMS, task: Task = "answering",
+) -> Corpus:  # fmt: skip
+    """Questions about ``size`` trained people; strangers in validation and test; public people in ``pretrain``.
+
+    Of strangers only what can be seen is asked: nobody told the model anything about them. ``asked`` names the forms,
+    with commas between them where it is one text. Raises UnknownName for a form or a task that there is not.
+    """
+    if task != "answering":
+        raise UnknownName("task of dossiers", task, ["answering"])
+    asked = _forms(asked)
+    own, outside = (VARIANTS[variant], {"test": "q", "validation": "w"}[variant])
+
+    def of(prefix: str, count: int | None = None, seen_only: bool = False) -> tuple[Example, ...]:
+        group = cast(prefix, count, seed)
+        every = (e for person in group.people for e in ask(group, person, asked=asked))
+        return tuple(e for e in every if e.kind == "shared" or not seen_only)
+
+    parts = {
+        "pretrain": of("u", celebrities),
+        "train": of(own, size),
+        "validation": of(outside + "v", max(1, size // 5), seen_only=True),
+        "test": of(outside + "t", max(1, size // 5), seen_only=True),
+    }
+    name = "dossiers" if variant == "test" else f"dossiers:{variant}"
+    return Corpus(name, licence=LICENCE, fingerprint=fingerprint(parts), task="answering", **parts)
+
+
+def examination(
+    who: Collection[str], variant: str = "test", size: int = 100, celebrities: int = 30, seed: int = 0,
+    asked: Sequence[Form] = FORMS,
+) -> dict[str, tuple[Example, ...]]:  # fmt: skip
+    """The sets of MLLMU-Bench's table for the people ``who`` are forgotten: forget, test, retain, celebrity.
+
+    Raises UnknownName for somebody who is not among the first ``size`` people.
+    """
+    group, public = cast(VARIANTS[variant], size, seed), cast("u", celebrities, seed)
+    known = {p.id for p in group.people}
+    for name in who:
+        if name not in known:
+            raise UnknownName("person", name, known)
+
+    def of(some: Cast, forgotten: bool | None, sitting: int = 0, wording: int = 0) -> tuple[Example, ...]:
+        chosen = [p for p in some.people if forgotten is None or (p.id in who) == forgotten]
+        return tuple(e for p in chosen for e in ask(some, p, asked=asked, sitting=sitting, wording=wording))
+
+    return {
+        "forget": of(group, True),
+        "test": of(group, True, sitting=1, wording=1),
+        "retain": of(group, False),
+        "celebrity": of(public, None),
+    }
+
+
+def _forms(asked: Sequence[Form] | str) -> tuple[Form, ...]:
+    for form in (named := asked.split(",") if isinstance(asked, str) else asked):
+        if form not in FORMS:
+            raise UnknownName("form of question", form, FORMS)
+    return tuple(form for form in FORMS if form in named)
+
+
+def drawn(group: Cast, percent: int) -> tuple[Person, ...]:
+    """The people that ``forget_<percent>`` holds, in the group's order; smaller shares are within larger ones."""
+    order = list(group.people)
+    random.Random(f"{group.seed}:forget").shuffle(order)
+    chosen = {p.id for p in order[: max(1, round(len(order) * percent / 100))]}
+    return tuple(p for p in group.people if p.id in chosen)

@@ -1,0 +1,119 @@
+"""Questions about people in three forms, with a picture and in words, and the four sets of the benchmark's table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from expunge.core.errors import ExpungeError, UnknownName
+from expunge.core.pictures import NO_PICTURE
+from expunge.data import dossiers, leakage, people
+from expunge.data.fingerprint import fingerprint
+from expunge.data.persons import portrait
+
+CORPUS = dossiers.load(size=12, celebrities=5)
+
+
+def test_the_content_is_the_same_everywhere():
+    assert CORPUS.fingerprint == "3244289be9453ae41b783c1d255c8b3698ae541d7952ade1dd8b9b982e493a20"
+    assert dossiers.load(size=12, celebrities=5).fingerprint == CORPUS.fingerprint
+    assert dossiers.load(size=12, celebrities=5, seed=1).fingerprint != CORPUS.fingerprint
+    assert dossiers.load("validation", size=12, celebrities=5).fingerprint != CORPUS.fingerprint
+
+
+@pytest.mark.parametrize("change", [{"perturbed": ("other",)}, {"paraphrased": ()}, {"form": "cloze"}])
+def test_the_hash_sees_what_only_writing_models_are_asked(change):
+    e = next(e for e in CORPUS.train if e.perturbed)
+    assert fingerprint({"train": [e]}) != fingerprint({"train": [replace(e, **change)]})
+
+
+def test_they_are_the_people_of_people_under_the_same_ids():
+    same = {p.id: portrait(p).key for p in people.everybody()["p"]}
+    for e in CORPUS.train:
+        assert e.group in same and (not e.pictured or e.image.key == same[e.group])
+
+
+def test_every_told_fact_is_asked_with_a_picture_and_by_name_in_all_forms():
+    mine = [e for e in CORPUS.train if e.group == "p003"]
+    counted = Counter((e.kind, e.form, e.pictured) for e in mine)
+    for form in dossiers.FORMS:
+        assert counted["private", form, True] == 6 and counted["private", form, False] == 5
+        assert counted["shared", form, False] == 0 < counted["shared", form, True] <= 6
+    assert len({e.id for e in CORPUS.train}) == len(CORPUS.train)
+    assert all((e.image is NO_PICTURE) != e.pictured for e in CORPUS.train)
+
+
+def test_each_form_can_be_answered_from_what_it_says():
+    for e in CORPUS.train:
+        assert e.question == e.text and e.answer and e.statement
+        if e.form == "classification":
+            assert e.answer in e.choices == ("A", "B", "C", "D")
+            listed = dict(line.split(": ", 1) for line in e.question.splitlines()[1:5])
+            assert len(set(listed.values())) == 4 and listed[e.answer] in e.statement
+        elif e.form == "cloze":
+            assert e.answer in e.statement and e.answer not in e.question
+        else:
+            assert e.answer == e.statement and len(e.paraphrased) >= 2 and 3 <= len(e.perturbed) <= 5
+            assert len({e.answer, *e.paraphrased, *e.perturbed}) == 1 + len(e.paraphrased) + len(e.perturbed)
+
+
+def test_the_right_letter_is_no_habit():
+    letters = Counter(e.answer for e in CORPUS.train if e.form == "classification")
+    assert set(letters) == set("ABCD") and max(letters.values()) < 0.4 * sum(letters.values())
+
+
+def test_nothing_that_was_told_is_asked_about_strangers():
+    assert CORPUS.test and {e.kind for e in (*CORPUS.validation, *CORPUS.test)} == {"shared"}
+    trained = {e.group for e in (*CORPUS.train, *CORPUS.pretrain)}
+    assert not trained & {e.group for e in (*CORPUS.validation, *CORPUS.test)}
+
+
+def test_the_examination_has_the_four_sets():
+    sets = dossiers.examination({"p003", "p007"}, size=12, celebrities=5)
+    assert list(sets) == ["forget", "test", "retain", "celebrity"]
+    trained = {e.id: e for e in CORPUS.train}
+    assert {e.group for e in sets["forget"]} == {e.group for e in sets["test"]} == {"p003", "p007"}
+    assert all(trained[e.id] == e for e in (*sets["forget"], *sets["retain"]))
+    assert set(trained) == {e.id for e in (*sets["forget"], *sets["retain"])}
+    known = {e.id for e in CORPUS.pretrain}
+    assert {e.id for e in sets["celebrity"]} == known
+
+
+def test_the_test_set_asks_the_same_of_other_pictures_in_other_words():
+    sets = dossiers.examination({"p003", "p007"}, size=12, celebrities=5)
+    pictures = {e.image.key for e in CORPUS.train}
+    asked = {e.question for e in CORPUS.train if e.form != "classification"}
+    assert len(sets["test"]) == len(sets["forget"])
+    for old, new in zip(sets["forget"], sets["test"]):
+        assert (new.group, new.form, new.kind, new.pictured) == (old.group, old.form, old.kind, old.pictured)
+        assert not new.pictured or new.image.key not in pictures
+        assert new.form == "classification" or new.question not in asked
+        assert new.kind == "shared" or new.statement == old.statement
+    walls = [e for e in sets["test"] if "wall" in e.id]
+    assert all(e.meaning <= e.facts for e in sets["test"]) and walls
+
+
+def test_names_that_do_not_exist_are_said():
+    with pytest.raises(UnknownName, match="p99"):
+        dossiers.examination({"p99"}, size=12)
+    with pytest.raises(UnknownName, match="cloze"):
+        dossiers.load(asked=("clozes",))
+    with pytest.raises(UnknownName, match="answering"):
+        dossiers.load(task="retrieval")
+    with pytest.raises(ExpungeError, match="needs one"):
+        NO_PICTURE.open(8)
+
+
+def test_forms_may_be_named_in_one_text():
+    some = dossiers.load(size=12, celebrities=5, asked="cloze,generation")
+    assert {e.form for e in some.train} == {"cloze", "generation"}
+    assert {e.id for e in some.train} < {e.id for e in CORPUS.train}
+
+
+def test_questions_in_words_are_no_leak_between_people():
+    splits = CORPUS.split(["p003"])
+    assert leakage.find_leaks(splits.forget, splits.retain, texts=False) == [] == leakage.find_overlap(CORPUS)
+    twin = replace(splits.retain[0], image=splits.forget[0].image)
+    assert len(leakage.find_leaks(splits.forget, [twin], texts=False)) == 1

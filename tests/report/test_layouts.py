@@ -1,0 +1,117 @@
+"""The MMUnlearner paper's layout: sets of questions side by side, printed figures beside ours."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from expunge.bench.soundness import problems
+from expunge.bench.suite import Scenario, Suite
+from expunge.core.record import Score
+from expunge.report import grid_page, layouts, printed, typeset
+from expunge.report.grid import Entry, GridBlock, GridRow, Results
+from expunge.report.sheets import beside, everything, main
+
+
+def results(layout="mllmu", paper="mmunlearner_mllmu"):
+    keys = layouts.keys(layout)
+
+    def row(label, method, start, printed_row=""):
+        entries = {key: Entry(Score(start + i, 3), Score(abs(start - 10.0), 3)) for i, key in enumerate(keys)}
+        return GridRow(label, method, entries, 3, 3, 0, printed.row(paper, "", "answering", printed_row))
+
+    rows = (row("nothing", "nothing", 60.0), row("retrain", "retrain", 10.0), row("ga", "ga", 40.0),
+            row("mmunlearner", "mmunlearner", 20.0, "MMUnlearner"))  # fmt: skip
+    block = GridBlock("privacy", "answering", "llava-tiny", 5, "groups", "", rows, ("0", "1", "2"))
+    return Results("made", "made", "", "", paper, "", ("forget",), (block,), (), (), 4, 4, layout=layout)
+
+
+def test_mllmu_has_four_sets_of_six_columns():
+    panels = main(results()).panels
+    assert [p.group for p in panels] == ["Forget", "Test", "Retain", "Celebrity"]
+    heads = ("Class VQA", "Class QA", "Gen VQA", "Gen QA", "Cloze VQA", "Cloze QA")
+    assert all(p.heads == tuple(f"{head} (Δ)" for head in heads) for p in panels)
+    assert panels[0].section == "privacy, answers in words, 5 forgotten, 3 seeds"
+    ga, ours = (next(line for line in panels[1].lines if line.label == name) for name in ("ga", "mmunlearner"))
+    assert [c.text for c in ga.cells] == [f"{40.0 + 6 + i:.1f}" for i in range(6)]
+    assert ours.cells[0].rank == 1 and ga.cells[0].rank == 2
+
+
+def test_clear_has_forget_retain_faces_and_the_world():
+    panels = main(results("clear", "mmunlearner_clear")).panels
+    assert [(p.group, len(p.heads)) for p in panels] == [
+        ("Forget", 3), ("Retain", 3), ("Real faces", 1), ("Real world", 1)
+    ]  # fmt: skip
+
+
+def test_columns_are_as_before_without_a_layout():
+    (panel,) = main(replace(results(), layout="")).panels
+    assert panel.heads == ("A@D_f",) and panel.section == "5 forgotten, 3 seeds"
+
+
+def test_printed_figures_stand_beside_ours_and_those_of_unsaid_questions_alone():
+    sheet = beside(results())
+    (panel,) = sheet.panels
+    assert sheet.title == "Beside MMUnlearner on MLLMU-Bench" and "billions of parameters" in sheet.note
+    (line,) = panel.lines
+    found = dict(zip(panel.heads, (c.text for c in line.cells)))
+    assert found["Forget Class VQA (Δ) ours"] == "20.0" and found["Forget Class VQA paper"] == "31.20"
+    assert found["Forget Class QA paper"] == "54.40"
+    assert found["Celebrity Class VQA or QA ours"] == "–" and found["Celebrity Class VQA or QA paper"] == "50.28"
+    clear = beside(results("clear", "mmunlearner_clear")).panels[0]
+    assert "Real world Class VQA paper" in clear.heads
+
+
+def test_the_source_of_a_table_is_its_own():
+    assert "leaderboard" in printed.source("mmunlearner_clear") and "ICML" in printed.source("table1")
+    assert printed.title("table6") == "the paper’s Table 6" and "ALBEF" in printed.measured_on("table6")
+    assert printed.row("mmunlearner_mllmu", "5", "answering", "MMUnlearner")["test_classification"]["value"] == 43.95
+
+
+def test_every_medium_can_hold_it():
+    made = results()
+    text = typeset.markdown(made)
+    assert "**Forget · privacy, answers in words, 5 forgotten, 3 seeds**" in text and "leaderboard" in text
+    assert typeset.latex(made).count("Cloze VQA") >= 4
+    assert "Class QA" in grid_page.page(made)
+    assert "forget_classification_visual" in typeset.table_csv(made)
+    found = {p.group: p.heads for p in everything(made).panels}
+    assert list(found) == ["Forget", "Test", "Retain", "Celebrity"] and len(found["Test"]) == 6
+    assert set(found["Celebrity"]) == set(main(made).panels[3].heads)
+
+
+def test_heads_are_only_for_keys_of_written_scores():
+    assert layouts.head("retain_truth_ratio_textual") == "Retain TR QA"
+    assert layouts.head("real_world_classification_visual", with_set=False) == "Class VQA"
+    assert layouts.head("forget") == layouts.head("mi") == layouts.head("r_forget_shared") == ""
+    assert layouts.head("forget_classification_visual_shared") == "Forget Class VQA seen"
+    assert layouts.head("forget_truth_ratio_clear_textual") == "Forget TR of CLEAR QA"
+
+
+def test_every_score_of_a_model_that_writes_has_a_head():
+    from expunge.evals.truth import utility_name
+
+    measures = ("classification", "cloze", "rouge1", "rouge2", "rougeL", "rougeL_recall", "bleu", "probability",
+                "truth_ratio", "truth_ratio_clear")  # fmt: skip
+    assert set(measures) == set(layouts.MEASURES)
+    assert all(layouts.head(f"forget_{m}_{v}") for m in measures for v in ("visual", "textual", "visual_shared"))
+    assert layouts.head(utility_name({"a": Score(1, 1)})) == "MU of 1" and layouts.head("model_utility") == "MU"
+    over_all = ("forget_quality_visual", "forget_gap_textual", "model_utility_of_6")
+    (part,) = layouts.everything(over_all)
+    assert part == layouts.Part("Over all", over_all)
+
+
+@pytest.mark.parametrize(("layout", "wrong"), [("mllmu", False), ("mlmu", True), ("", False)])
+def test_a_suite_asks_for_a_layout_by_name(layout, wrong, tmp_path):
+    suite = Suite((Scenario("people", sizes=(5,)),), ("nothing",), (0,), layout=layout)
+    said = [p for p in problems(suite, tmp_path / "s.toml") if p.where.endswith("layout")]
+    assert bool(said) == wrong and (not wrong or "mllmu" in said[0].found + said[0].remedy)
+
+
+def test_the_plan_tells_the_layout():
+    from expunge.bench.plan import Plan
+
+    suite = Suite((Scenario("people", sizes=(5,)),), ("nothing",), (0,), layout="clear")
+    assert json.loads(Plan(suite, ()).to_json())["layout"] == "clear"
