@@ -15,11 +15,11 @@ Checked against: Z1zs/MMUnlearner fa77c66, data_process/SFRon.py:31-130 (F and t
     alone, for names with proj, fc, linear, mlp or qkv in them; all other weights move freely; one ascent step to
     len(D_r) // len(D_f) descent steps.
 Departs: (1) official code apart, the mask holds the weight itself: AdamW's momentum and decay move nothing outside
-    it, on any step. (2) not copied: its mask finds no LoRA parameter; its loop gives up in silence when D_f is used up or
-    larger than D_r. With adapters the masks are those of the adapters' own weights; a first matrix whose second is zero
-    has no gradient on either side, a ratio of 1, and so is in. (3) F is measured without dropout, P on at most
-    ``weighed`` examples besides those about the forgotten. (4) lr, batch and steps are this house's; the paper has 1e-5,
-    4 and one epoch of D_r.
+    it, on any step. (2) not copied: its mask finds no LoRA parameter; its loop gives up in silence when D_f is used up
+    or larger than D_r. With adapters the masks are those of the adapters' own weights; a first matrix whose second is
+    zero has no gradient on either side, a ratio of 1, and so is in. (3) F is measured without dropout, P on at most
+    ``weighed`` examples besides those about the forgotten. (4) lr, batch and steps are this house's; the paper has
+    1e-5, 4 and one epoch of D_r.
 """
 
 from __future__ import annotations
