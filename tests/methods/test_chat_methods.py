@@ -91,7 +91,8 @@ def test_what_comes_out_opens_in_plain_transformers_with_the_same_logits(name, f
         told = after.module(**read).logits
         assert torch.equal(plain(**read).logits, told)
         again = Mllm.from_pretrained(tmp_path / "after")
-        assert torch.equal(again.spoken(again.collate(SPLITS.forget)).logits, after.spoken(after.collate(SPLITS.forget)).logits)
+        said = [m.spoken(m.collate(SPLITS.forget)).logits for m in (again, after)]
+        assert torch.equal(*said)
         moved = not torch.equal(stranger(family).module(**read).logits, told)
     assert type(plain) is type(after.module) and moved == (name != "nothing")
 

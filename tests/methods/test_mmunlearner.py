@@ -139,14 +139,15 @@ def test_the_official_code_moves_what_the_paper_holds():
     method = MMUnlearner(**STEPS, official_code=True, threshold=math.inf)
     before = {n: p.detach().clone() for n, p in model.module.named_parameters()}
     method.unlearn(model, SPLITS, run)
-    assert all(not torch.equal(p, before[n]) for n, p in model.module.named_parameters() if p.ndim > 1 and p.grad is not None)
+    reached = {n: p for n, p in model.module.named_parameters() if p.ndim > 1 and p.grad is not None}
+    assert len(reached) > 20 and all(not torch.equal(p, before[n]) for n, p in reached.items())
     turns = ["forget" in line for line in run.terms]
     period = 1 + len(seen(SPLITS.retain)) // len(seen(SPLITS.forget))
     assert turns == [i % period == 0 for i in range(len(turns))] and period == 4
 
 
 def test_the_official_code_masks_the_ascent_of_named_weights():
-    """The first step of AdamW moves a weight without gradient by its decay alone."""
+    """Where there has never been a gradient AdamW moves a weight by its decay alone; here in two steps."""
     method = MMUnlearner(epochs=1, least_steps=0, lr=1e-3, batch=9, official_code=True, threshold=math.inf)
     only = Splits(PICTURED.forget, ())
     free, model = moved(method, only), stranger()
@@ -154,7 +155,7 @@ def test_the_official_code_masks_the_ascent_of_named_weights():
         named = any(word in name for word in WORDS)
         decay = torch.full_like(p, 0.0) if p.ndim <= 1 else -1e-3 * 0.02 * p.detach()
         if named:
-            torch.testing.assert_close(free[name], decay, atol=1e-7, rtol=0.1)
+            torch.testing.assert_close(free[name], 2 * decay, atol=1e-7, rtol=0.1)
     assert free["model.language_model.embed_tokens.weight"].abs().max() > 5e-4  # no word in its name
 
 
