@@ -25,7 +25,7 @@ from expunge.report import page, tables
 from expunge.report.cards import verdict_card
 from expunge.scenario import Scenario
 from expunge.train import engine
-from expunge.train.lora import adapted
+from expunge.train.lora import lora_trained
 from expunge.zoo import shelf
 
 
@@ -107,7 +107,7 @@ def unlearn(method: Any, model: Any, splits: Splits, run: Run) -> tuple[Any, dic
         )
     model.module.to(ranks.device())
     spared = run.spared
-    with measured() as spent, adapted(model, lora, run.folder):
+    with measured() as spent, lora_trained(model, lora, run.folder, run.seed):
         after = method.unlearn(model, splits, run)
     if engine.agree(after.module):
         run.facts["ranks_differed"] = True

@@ -10,13 +10,13 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from expunge.backbones.mllm import FAMILIES, Mllm
-from expunge.backbones.mllm.adapters import adapted, plain_name
 from expunge.backbones.mllm.families import family_of
 from expunge.backbones.mllm.processors import VIDEO_FILE
 from expunge.core.errors import ExpungeError
 from expunge.core.pictures import NO_PICTURE, HeldPicture
 from expunge.core.types import Backbone, Example, Generates
 from expunge.testing import small_mllm
+from expunge.train.adapters import adapted, plain_name
 from expunge.zoo import shelf
 
 RED, BLUE = (HeldPicture(c, Image.new("RGB", (32, 32), c)) for c in ("red", "blue"))

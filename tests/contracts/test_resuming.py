@@ -2,17 +2,17 @@
 
 import pytest
 import torch
-from tests.contracts.test_methods import METHODS, QUICK
+from tests.contracts.test_methods import METHODS, QUICK, runs_on
 
 from expunge.core import plugins
 from expunge.core.checkpoints import Checkpoints, Pace
 from expunge.core.options import options as read_options
 from expunge.core.run import Run
-from expunge.testing import lend, small_albef, small_splits
+from expunge.testing import lend, small_albef, small_mllm, small_splits
 
 TRAINED = {
     "cse", "multidelete", "bad_teacher", "adversarial", "finetune", "retrain", "gradient_ascent", "ga_diff", "npo",
-    "task_arithmetic", "negmerge",
+    "task_arithmetic", "negmerge", "kl_min", "po", "undial", "rmu", "mmunlearner", "salun",
 }  # fmt: skip
 LONGER = {
     "cse": ("anchors=random", "epochs=1", "least_steps=4", "batch=8"),
@@ -23,6 +23,12 @@ LONGER = {
     "npo": ("least_steps=4",),
     "task_arithmetic": ("epochs=1", "least_steps=4"),
     "negmerge": ("epochs=1", "least_steps=3", "rates=[1e-4, 3e-4]"),
+    "kl_min": ("least_steps=4",),
+    "po": ("epochs=1", "least_steps=4"),
+    "undial": ("epochs=1", "least_steps=4"),
+    "rmu": ("epochs=1", "least_steps=4"),
+    "mmunlearner": ("least_steps=2", "weighed=6", "weighed_batch=8"),
+    "salun": ("epochs=1", "least_steps=4"),
 }
 
 
@@ -47,7 +53,9 @@ def leg(name, folder=None, lines=10**9):
     run.left = lines
     method = read_options(plugins.load_method(name), LONGER.get(name) or QUICK.get(name, ()))
     torch.manual_seed(lines)  # whatever was drawn before is no part of the run
-    after = method.unlearn(small_albef(), small_splits(), run)
+    speaks = not runs_on(name, small_albef)
+    model = small_mllm() if speaks else small_albef()
+    after = method.unlearn(model, small_splits(task="multiple_choice" if speaks else "retrieval"), run)
     return after.module.state_dict(), run.terms, run.facts
 
 

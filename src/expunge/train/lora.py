@@ -12,17 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from expunge.core.errors import ExpungeError
 from expunge.core.scale import Lora
+from expunge.train import adapters
 
 FOLDER = "adapter"
 
 
 @contextmanager
-def adapted(model: Any, lora: Lora | None, folder: Path | None = None) -> Iterator[None]:
-    """Inside the block only adapters of ``model`` take gradients; after it they are part of its layers.
+def lora_trained(model: Any, lora: Lora | None, folder: Path | None = None, seed: int = 0) -> Iterator[None]:
+    """Inside the block only adapters of ``model``, drawn from ``seed``, take gradients; after it they are part of its
+    layers. Without ``lora`` nothing happens.
 
     The adapter is saved as peft does it, below ``folder``. Raises ExpungeError without peft, and for roles that the
     model has not.
@@ -30,34 +29,30 @@ def adapted(model: Any, lora: Lora | None, folder: Path | None = None) -> Iterat
     if lora is None:
         yield
         return
-    try:
-        import peft
-    except ImportError:
-        raise ExpungeError("LoRA needs peft, which is not installed: pip install 'expunge[lora]'.") from None
     asked = {name: p.requires_grad for name, p in model.module.named_parameters()}
-    config = peft.LoraConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=linear_layers(model, lora.roles))
-    around = peft.get_peft_model(model.module, config)
+    roles = [role.strip() for role in lora.roles.split("+")]
+    adapters.adapt(
+        model.module, model.parts(), rank=lora.r, alpha=lora.alpha, dropout=0.0, roles=roles, seed=seed
+    )  # fmt: skip
     try:
         yield
         if folder is not None:
-            around.save_pretrained(str(folder / FOLDER))
-            (folder / FOLDER / "README.md").unlink(missing_ok=True)  # an empty form
+            _save(model.module, folder / FOLDER)
     finally:
-        around.merge_and_unload()  # in place: ``model.module`` has its own layers again
-        if hasattr(model.module, "peft_config"):
-            del model.module.peft_config
+        adapters.merge(model.module)
         for name, p in model.module.named_parameters():
             p.requires_grad_(asked[name])
 
 
-def linear_layers(model: Any, roles: str) -> list[str]:
-    """Names of the linear layers in some roles of a model, in the model's order."""
-    parts = model.parts()
-    wanted = [role.strip() for role in roles.split("+")]
-    if odd := [role for role in wanted if role not in parts]:
-        raise ExpungeError(f"the model has no part {', '.join(odd)} for LoRA; it has: {', '.join(parts)}.")
-    inside = {id(m) for role in wanted for m in parts[role].modules() if isinstance(m, nn.Linear)}
-    found = [name for name, m in model.module.named_modules() if id(m) in inside]
-    if not found:
-        raise ExpungeError(f"there is no linear layer in {roles}: LoRA has nothing to stand beside.")
-    return found
+def _save(module: Any, folder: Path) -> None:
+    """As ``peft.PeftModel`` saves it, so that peft opens it on the model of before."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    module.peft_config["default"].save_pretrained(str(folder))
+    state = get_peft_model_state_dict(module)
+    save_file(
+        {f"base_model.model.{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()},
+        folder / "adapter_model.safetensors", metadata={"format": "pt"},
+    )  # fmt: skip

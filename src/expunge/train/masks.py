@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core.errors import ExpungeError
+from expunge.core.run import Run
 from expunge.train.ranking import Group, chunks, kth_magnitude, magnitudes, size
+from expunge.train.resuming import once
 from expunge.train.shards import own_part
 
 SHAPES = "shapes"  # the key of a file's metadata
@@ -81,7 +83,7 @@ class Mask:
     def put_back_(self, x: Tensor, kept: Iterable[Tensor]) -> None:
         """Write what ``outside`` copied to where it came from."""
         for (flags, piece), values in zip(self._beside(x), kept):
-            piece.masked_scatter_(~flags, values)
+            piece.masked_scatter_(~flags, values.to(piece.device))  # engines may have moved it
 
     @torch.no_grad()
     def _beside(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -231,3 +233,9 @@ def only_inside(parameters: Mapping[str, nn.Parameter], masks: Mapping[str, Mask
         yield
     finally:
         hook.remove()
+
+
+def made_once(run: Run, name: str, make: Callable[[], Masks]) -> Masks:
+    """What ``make`` gives, kept with the run's checkpoints: a run that was stopped reads it."""
+    file = "masks.safetensors"
+    return once(run, name, make, lambda masks, at: masks.save(at / file), lambda at: Masks.load(at / file))

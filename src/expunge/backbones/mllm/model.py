@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
-from expunge.backbones.mllm import adapters
 from expunge.backbones.mllm.families import family_of, parts_of
 from expunge.backbones.mllm.processors import open_processor, save_processor
 from expunge.backbones.mllm.prompts import IGNORED, Prompter
 from expunge.backbones.mllm.turns import turn_of
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Example, Spoken, Task, Traits
+from expunge.train import adapters
 
 OURS = frozenset({"labels", "groups"})
 """What ``collate`` adds to what the model itself reads."""

@@ -12,17 +12,14 @@ Departs: (1) both terms stand in one step (``order=sum``), as TOFU and CLEAR hav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-from torch import Tensor
+from typing import ClassVar
 
 from expunge.core.run import Run
-from expunge.core.types import Backbone, Example, Method, Splits, Work
-from expunge.train.constrain import stop_above
+from expunge.core.types import Backbone, Method, Splits, Work
 from expunge.train.fit import Schedule, fit
 from expunge.train.resuming import Fields
+from expunge.train.slopes import Order, Slopes
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,11 @@ class GADiff(Method[Backbone]):
     retain_weight: float = 1.0  # w
     retain_ratio: float = 1.0  # retained examples per forgotten one in a step
     near: float = 0.5  # share of them from the forgotten ones' own source
-    order: Literal["sum", "alternate"] = "sum"  # both terms in one step, or one after the other
+    order: Order = "sum"  # both terms in one step, or one after the other
     ceiling: float = 0.0  # nats at which an example's loss is climbed no further; 0: never
 
     def unlearn(self, model: Backbone, splits: Splits, run: Run) -> Backbone:
-        slopes = Slopes(self, model)
+        slopes = Slopes(model, self.order, retain_weight=self.retain_weight, ceiling=self.ceiling)
         state = Fields(slopes, "turn")
         fit(model, slopes.terms, splits, run, self.schedule, what="gradient difference", state=state)
         return model
@@ -53,23 +50,3 @@ class GADiff(Method[Backbone]):
 
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work:
         return self.schedule.work(forget, 1 + (self.retain_ratio if retain else 0.0))
-
-
-class Slopes:
-    """Both terms, or the one whose turn it is."""
-
-    def __init__(self, options: GADiff, model: Backbone):
-        self.options, self.model = options, model
-        self.turn = 0
-
-    def terms(self, forget: Sequence[Example], retain: Sequence[Example]) -> dict[str, Tensor]:
-        o, model = self.options, self.model
-        climbs = o.order == "sum" or self.turn % 2 == 0 or not retain
-        self.turn += 1
-        terms: dict[str, Tensor] = {}
-        if climbs:
-            each = model.loss(model.collate(forget))
-            terms["forget"] = -(stop_above(each, o.ceiling) if o.ceiling else each).mean()
-        if retain and (o.order == "sum" or not climbs):
-            terms["retain"] = o.retain_weight * model.loss(model.collate(retain)).mean()
-        return terms

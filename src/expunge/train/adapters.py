@@ -1,9 +1,8 @@
-"""LoRA on a chat model, put on and merged in place: the model keeps its class and its names.
+"""LoRA adapters put on a model and merged in place: the model keeps its class and its names. Needs the extra ``lora``.
 
 A layer ``….q_proj`` becomes ``….q_proj.base_layer`` with ``….q_proj.lora_A.default`` and ``….lora_B.default`` beside
 it. ``plain_name`` gives the name that the weight has in a model without adapters, so that a mask or an importance that
-was computed for ``….q_proj.weight`` finds its layer, and ``adapted`` gives the layers by that name. Needs the extra
-``lora``.
+was computed for ``….q_proj.weight`` finds its layer, and ``adapted`` gives the layers by that name.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch import nn
 
 from expunge.core.errors import ExpungeError
 
-ROLES = ("language",)
+LANGUAGE = ("language",)
 """Where the paper's baselines put adapters: MLLMU-Bench and MMUnlearner adapt the language model's linear layers."""
 _MARK = ".base_layer."
 _ADDED = (".lora_A.", ".lora_B.", ".lora_magnitude_vector.", ".lora_embedding_A.", ".lora_embedding_B.")
@@ -38,7 +37,7 @@ def adapt(
     rank: int = 16,
     alpha: float = 16.0,
     dropout: float = 0.05,
-    roles: Collection[str] = ROLES,
+    roles: Collection[str] = LANGUAGE,
     seed: int = 0,
 ) -> None:
     """Put adapters on every linear layer of the parts called ``roles``, drawn from ``seed``; all else is frozen.
@@ -68,7 +67,8 @@ def adapt(
 
 def merge(model: nn.Module) -> nn.Module:
     """Add every adapter to its weight and take it off, in place; returns the model, which has its old names again."""
-    for name, layer in list(model.named_modules()):
+    layers: list[tuple[str, Any]] = list(model.named_modules())
+    for name, layer in layers:
         if not hasattr(layer, "base_layer"):
             continue
         layer.merge()

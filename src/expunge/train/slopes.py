@@ -1,0 +1,44 @@
+"""Up on what is forgotten, down on what is kept: both in one step, or in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from expunge.core.types import Backbone, Example
+from expunge.train.constrain import stop_above
+
+Order = Literal["sum", "alternate"]
+
+
+@dataclass
+class Slopes:
+    """The terms of gradient difference, as ``fit`` takes them: both, or the one whose turn it is.
+
+    ``ceiling`` is in nats: an example's loss is climbed no further (0: for ever). In turns ``descents`` steps down
+    follow each step up. Save ``turn`` with the training.
+    """
+
+    model: Backbone
+    order: Order = "sum"
+    forget_weight: float = 1.0
+    retain_weight: float = 1.0
+    ceiling: float = 0.0
+    descents: int = 1
+    turn: int = 0
+    climbs: bool = True  # whether the last step did
+
+    def terms(self, forget: Sequence[Example], retain: Sequence[Example]) -> dict[str, Tensor]:
+        model = self.model
+        self.climbs = self.order == "sum" or self.turn % (1 + self.descents) == 0 or not retain
+        self.turn += 1
+        terms: dict[str, Tensor] = {}
+        if self.climbs:
+            each = model.loss(model.collate(forget))
+            terms["forget"] = -self.forget_weight * (stop_above(each, self.ceiling) if self.ceiling else each).mean()
+        if retain and (self.order == "sum" or not self.climbs):
+            terms["retain"] = self.retain_weight * model.loss(model.collate(retain)).mean()
+        return terms

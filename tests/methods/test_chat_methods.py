@@ -1,0 +1,101 @@
+"""Methods on chat models: the forgotten is lost and more than the rest, and what comes out is a plain model."""
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from chatting import SPLITS, acquainted, nats, seen, stranger, words
+from expunge.backbones.mllm import Mllm
+from expunge.core import plugins
+from expunge.core.options import options as read_options
+from expunge.core.run import Run
+
+METHODS = [e.name for e in plugins.entries("methods") if e.needs in ("Backbone", "Generates")]
+FORGET = {
+    "gradient_ascent": ("epochs=5",),
+    "ga_diff": ("epochs=10",),
+    "npo": ("epochs=10",),
+    "kl_min": ("epochs=10",),
+    "po": ("epochs=20",),
+    "undial": ("epochs=20",),
+    "rmu": ("epochs=20", "lr=1e-2", "depth=1", "alpha=10", "trained=all"),
+    "mmunlearner": ("epochs=20",),
+    "salun": ("epochs=20",),
+}
+EDITS = {"ssd": ("alpha=3.5", "batch=1")}
+SHORT = {
+    "ssd": ("alpha=1.5", "batch=1"),
+    "manu": ("share=0.2",),
+    "rmu": ("least_steps=1", "epochs=1", "depth=1"),
+    "negmerge": ("least_steps=1", "epochs=1", "rates=[1e-3, 2e-3]"),
+    "retrain": ("epochs=1",),
+    "finetune": ("epochs=1",),
+    "nothing": (),
+}
+
+
+def unlearned(name, model, options):
+    method = read_options(plugins.load_method(name), options)
+    return method.unlearn(model, SPLITS, Run(seed=0, lend=lambda _: stranger()))
+
+
+@pytest.fixture(scope="module")
+def forgotten():
+    """What a method with the options above leaves, made once."""
+    made = {}
+
+    def give(name):
+        if name not in made:
+            options = ("least_steps=0", "batch=4", "lr=3e-3", *FORGET[name]) if name in FORGET else EDITS[name]
+            options = tuple({o.partition("=")[0]: o for o in options}.values())
+            made[name] = unlearned(name, acquainted(), options)
+        return made[name]
+
+    return give
+
+
+@pytest.mark.parametrize("name", [*FORGET, *EDITS])
+def test_what_is_forgotten_is_lost_and_more_than_what_is_kept(name, forgotten):
+    before, after = acquainted(), forgotten(name)
+    lost, spent = (nats(after, seen(x)) - nats(before, seen(x)) for x in (SPLITS.forget, SPLITS.retain))
+    assert lost > 1.0 and lost > 2 * spent
+
+
+def test_mmunlearner_keeps_what_is_said_of_the_forgotten(forgotten):
+    """Its point: gradient difference loses words and pictures alike, MMUnlearner the pictures."""
+    ours, theirs = forgotten("mmunlearner"), forgotten("ga_diff")
+    assert nats(ours, seen(SPLITS.forget)) > 2 * nats(ours, words(SPLITS.forget))
+    assert nats(ours, words(SPLITS.forget)) < 0.5 * nats(theirs, words(SPLITS.forget))
+
+
+def test_po_says_that_it_does_not_know(forgotten):
+    from expunge.methods.training.po import UNKNOWING
+
+    said = forgotten("po").write(seen(SPLITS.forget), 12)
+    openings = {" ".join(sentence.split()[:2]) for sentence in UNKNOWING}
+    assert all(" ".join(answer.split()[:2]) in openings for answer in said)
+    assert forgotten("po").write(SPLITS.retain[:2], 12) == [e.answer for e in SPLITS.retain[:2]]
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
+@pytest.mark.parametrize("name", METHODS)
+def test_what_comes_out_opens_in_plain_transformers_with_the_same_logits(name, family, tmp_path):
+    stranger(family).save_pretrained(tmp_path / "before")
+    after = unlearned(name, Mllm.from_pretrained(tmp_path / "before"), SHORT.get(name, ("least_steps=1", "epochs=1")))
+    after.module.eval()
+    after.save_pretrained(tmp_path / "after")
+    batch = after.collate(SPLITS.forget + SPLITS.retain)
+    read = {k: v for k, v in batch.items() if k not in ("labels", "groups")}
+    plain = AutoModelForImageTextToText.from_pretrained(tmp_path / "after").eval()
+    with torch.no_grad():
+        told = after.module(**read).logits
+        assert torch.equal(plain(**read).logits, told)
+        again = Mllm.from_pretrained(tmp_path / "after")
+        said = [m.spoken(m.collate(SPLITS.forget)).logits for m in (again, after)]
+        assert torch.equal(*said)
+        moved = not torch.equal(stranger(family).module(**read).logits, told)
+    assert type(plain) is type(after.module) and moved == (name != "nothing")
+
+
+def test_all_of_them_are_seen():
+    assert len(METHODS) >= 16 and {*FORGET, *EDITS, "manu"} <= set(METHODS)

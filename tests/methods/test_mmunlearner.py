@@ -1,0 +1,200 @@
+"""MMUnlearner: masks that are the ratio they are said to be, and that hold."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from chatting import SPLITS, seen, stranger, words
+from expunge.core.errors import ExpungeError
+from expunge.core.run import Run
+from expunge.core.types import Splits, batches
+from expunge.methods.training.ga_diff import GADiff
+from expunge.methods.training.mmunlearner import WORDS, MMUnlearner, groups
+from expunge.testing import small_albef, small_splits
+from expunge.train.adapters import adapted, plain_name
+
+STEPS = {"epochs": 1, "least_steps": 3, "lr": 1e-3, "batch": 4}
+PICTURED = Splits(tuple(seen(SPLITS.forget)), tuple(seen(SPLITS.retain)))
+
+
+def moved(method, splits=SPLITS, build=stranger):
+    """Parameters after minus before."""
+    model = build()
+    before = {n: p.detach().clone() for n, p in model.module.named_parameters()}
+    method.unlearn(model, splits, Run(seed=0))
+    return {n: p.detach() - before[n] for n, p in model.module.named_parameters()}
+
+
+def squared(model, examples, size):
+    """F by brute force: float64 from end to end."""
+    model.module.double()
+    named, total = dict(model.module.named_parameters()), {}
+    chunks = list(batches(examples, size))
+    for some in chunks:
+        model.module.zero_grad()
+        batch = {k: v.double() if v.is_floating_point() else v for k, v in model.collate(some).items()}
+        model.loss(batch).mean().backward()
+        for name, p in named.items():
+            gradient = torch.zeros_like(p) if p.grad is None else p.grad
+            total[name] = total.get(name, 0) + gradient**2 / len(chunks)
+    return total
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
+def test_masks_are_a_brute_force_ratio_in_float64_against_their_own_preserve_sets(family):
+    """One batch for each set, so that the order in it does not matter."""
+    method = MMUnlearner(weighed_batch=99)
+    masks = method.masks(stranger(family), SPLITS, Run(seed=0))
+    text = [*SPLITS.retain, *words(SPLITS.forget)]
+    kept = {"vision": squared(stranger(family), seen(SPLITS.retain), 99),
+            "language": squared(stranger(family), text, 99)}  # fmt: skip
+    forget, differ, total = squared(stranger(family), seen(SPLITS.forget), 99), 0, 0
+    for part, names in groups(stranger(family)).items():
+        assert names
+        for name in names:
+            ratio = (forget[name] + 1e-15) / (kept[part][name] + 1e-15)
+            wrong = masks[name].unpacked() != (ratio >= 1.0)
+            near = ((ratio - 1).abs() < 1e-2) | ((forget[name] < 1e-14) & (kept[part][name] < 1e-14))
+            assert not (wrong & ~near).any(), name  # what is 0 but for rounding may fall on either side
+            differ, total = differ + int(wrong.sum()), total + wrong.numel()
+    assert set(masks) == {n for names in groups(stranger(family)).values() for n in names}
+    assert differ < 0.01 * total
+
+
+def test_what_is_said_of_the_forgotten_narrows_the_language_mask_only():
+    with_words = MMUnlearner(weighed_batch=99).masks(stranger(), SPLITS, Run(seed=0))
+    without = MMUnlearner(weighed_batch=99).masks(stranger(), PICTURED, Run(seed=0))
+    for part, names in groups(stranger()).items():
+        same = all(torch.equal(with_words[n].bits, without[n].bits) for n in names)
+        assert same == (part == "vision")
+
+
+@pytest.mark.parametrize("order", ["alternate", "sum"])
+def test_with_nothing_in_the_mask_nothing_moves(order):
+    change = moved(MMUnlearner(**STEPS, threshold=math.inf, order=order))
+    assert all(not delta.any() for delta in change.values())
+
+
+@pytest.mark.parametrize("order", ["alternate", "sum"])
+@pytest.mark.parametrize("build", [stranger, small_albef])
+def test_with_all_in_the_mask_it_is_gradient_difference(build, order):
+    splits = PICTURED if build is stranger else small_splits()
+    ours = moved(MMUnlearner(**STEPS, threshold=0.0, order=order, weighed=4), splits, build)
+    theirs = moved(GADiff(**STEPS, order=order), splits, build)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours) and any(d.any() for d in ours.values())
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_nothing_moves_outside_the_mask_in_50_steps_of_adamw_with_decay(adapters):
+    if adapters:
+        pytest.importorskip("peft")
+    method = MMUnlearner(epochs=1, least_steps=25, lr=1e-2, batch=4)
+    model = stranger().adapt(rank=4, dropout=0.0) if adapters else stranger()
+    masks = method.masks(model, SPLITS, Run(seed=0))
+    before = {n: p.detach().clone() for n, p in model.module.named_parameters()}
+    run = Run(seed=0)
+    assert method.schedule(2, 6).weight_decay > 0
+    method.unlearn(model, SPLITS, run)
+    assert len(run.terms) == 50
+    inside = outside = 0
+    for name, p in model.module.named_parameters():
+        changed = p.detach() != before[name]
+        mask = masks[name].unpacked() if name in masks else torch.zeros_like(changed)
+        assert not (changed & ~mask).any(), name
+        inside, outside = inside + int(changed.sum()), outside + int((~mask & p.requires_grad).sum())
+    assert inside > 1000 and outside > (100 if adapters else 5000)
+
+
+def test_with_adapters_the_masks_bear_the_names_of_what_is_trained():
+    pytest.importorskip("peft")
+    model = stranger().adapt(rank=4, dropout=0.0)
+    masks = MMUnlearner().masks(model, SPLITS, Run(seed=0))
+    trained = {n for n, p in model.module.named_parameters() if p.requires_grad}
+    assert set(masks) == trained and all("lora_" in name for name in trained)
+    second = {n for n in trained if "lora_B" in n}
+    assert any(0 < masks[n].count() < len(masks[n]) for n in second)  # no empty words: they do hold something
+    plain = MMUnlearner(moved="language").masks(stranger(), SPLITS, Run(seed=0))
+    assert set(adapted(model.module)) <= set(plain)  # masks of the model without adapters find its layers
+    bare = {plain_name(n) for n, p in model.module.named_parameters() if not p.requires_grad}
+    assert set(plain) <= bare
+
+
+@pytest.mark.parametrize("part, still", [("vision", "language"), ("language", "vision")])
+def test_one_mask_alone_leaves_the_other_part(part, still):
+    run, model = Run(seed=0), stranger()
+    before = {n: p.detach().clone() for n, p in model.module.named_parameters()}
+    MMUnlearner(**STEPS, moved=part).unlearn(model, SPLITS, run)
+    found = groups(model)
+    assert all(torch.equal(p, before[n]) for n, p in found[still].items())
+    assert any(not torch.equal(p, before[n]) for n, p in found[part].items())
+    assert run.facts[f"mask_share_{still}"] == 0 < run.facts[f"mask_share_{part}"] < 1
+
+
+def test_the_official_code_moves_what_the_paper_holds():
+    """Its descent steps are not masked, decay is not held, and names without one of its words are free."""
+    run, model = Run(seed=0), stranger()
+    method = MMUnlearner(**STEPS, official_code=True, threshold=math.inf)
+    before = {n: p.detach().clone() for n, p in model.module.named_parameters()}
+    method.unlearn(model, SPLITS, run)
+    reached = {n: p for n, p in model.module.named_parameters() if p.ndim > 1 and p.grad is not None}
+    assert len(reached) > 20 and all(not torch.equal(p, before[n]) for n, p in reached.items())
+    turns = ["forget" in line for line in run.terms]
+    period = 1 + len(seen(SPLITS.retain)) // len(seen(SPLITS.forget))
+    assert turns == [i % period == 0 for i in range(len(turns))] and period == 4
+
+
+def test_the_official_code_masks_the_ascent_of_named_weights():
+    """Where there has never been a gradient AdamW moves a weight by its decay alone; here in two steps."""
+    method = MMUnlearner(epochs=1, least_steps=0, lr=1e-3, batch=9, official_code=True, threshold=math.inf)
+    only = Splits(PICTURED.forget, ())
+    free, model = moved(method, only), stranger()
+    for name, p in model.module.named_parameters():
+        named = any(word in name for word in WORDS)
+        decay = torch.full_like(p, 0.0) if p.ndim <= 1 else -1e-3 * 0.02 * p.detach()
+        if named:
+            torch.testing.assert_close(free[name], 2 * decay, atol=1e-7, rtol=0.1)
+    assert free["model.language_model.embed_tokens.weight"].abs().max() > 5e-4  # no word in its name
+
+
+def test_nan_is_refused():
+    model = stranger()
+    with torch.no_grad():
+        next(model.parts()["vision"].parameters()).fill_(math.nan)
+    with pytest.raises((FloatingPointError, ValueError), match="not finite|NaN"):
+        MMUnlearner(**STEPS).unlearn(model, SPLITS, Run(seed=0))
+
+
+def test_importances_are_float32_where_weights_are_half():
+    """In half precision squares of 1e-5 would all be 0, and every ratio 1."""
+    model = stranger()
+    model.module.to(torch.bfloat16)
+    masks = MMUnlearner().masks(model, SPLITS, Run(seed=0))
+    share = masks.count() / sum(map(len, masks.values()))
+    assert 0.05 < share < 0.95
+    full = MMUnlearner().masks(stranger(), SPLITS, Run(seed=0))
+    agree = sum((masks[n].unpacked() == full[n].unpacked()).sum() for n in full) / sum(map(len, full.values()))
+    assert agree > 0.9
+
+
+def test_without_a_picture_there_is_nothing_to_forget():
+    with pytest.raises(ExpungeError, match="no example to forget has a picture"):
+        MMUnlearner().unlearn(stranger(), replace(SPLITS, forget=tuple(words(SPLITS.forget))), Run())
+
+
+def test_questions_in_words_alone_are_never_climbed():
+    asked = []
+    model = stranger()
+    collate = model.collate
+    model.collate = lambda examples: asked.append(list(examples)) or collate(examples)
+    method = MMUnlearner(**STEPS)
+    masks = method.masks(model, SPLITS, Run(seed=0))
+    assert any(not e.pictured for some in asked for e in some) and masks
+    asked.clear()
+    made = method.masks
+    object.__setattr__(method, "masks", lambda *_: masks)
+    method.unlearn(model, SPLITS, Run(seed=0))
+    assert asked and all(e.pictured for some in asked for e in some)
+    assert made and isinstance(model.module, nn.Module)
