@@ -35,7 +35,7 @@ def adapt(
     parts: Mapping[str, nn.Module],
     *,
     rank: int = 16,
-    alpha: float = 16.0,
+    alpha: int = 16,
     dropout: float = 0.05,
     roles: Collection[str] = LANGUAGE,
     seed: int = 0,

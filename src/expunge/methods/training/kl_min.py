@@ -34,6 +34,7 @@ from expunge.train.speaking import divergence, nats
 
 @dataclass(frozen=True)
 class KLMin(Method[Generates]):
+    lora: ClassVar[bool] = True
     copies: ClassVar[Mapping[str, float]] = {"gradients": 1, "moments": 2, "references": 1}
     epochs: int = 1
     least_steps: int = 24  # more epochs where the forget set is so small that it would be seen in fewer steps

@@ -52,6 +52,7 @@ Named = Mapping[str, nn.Parameter]
 
 @dataclass(frozen=True)
 class MMUnlearner(Method[Backbone]):
+    lora: ClassVar[bool] = True
     copies: ClassVar[Mapping[str, float]] = {"gradients": 1, "moments": 2, "references": 1}  # what is held outside
     epochs: int = 1
     least_steps: int = 24  # more epochs where the forget set is so small that it would be seen in fewer steps

@@ -43,6 +43,7 @@ UNKNOWING = (
 
 @dataclass(frozen=True)
 class PO(Method[Generates]):
+    lora: ClassVar[bool] = True
     epochs: int = 3
     least_steps: int = 24  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4  # AdamW's peak

@@ -35,6 +35,7 @@ from expunge.train.resuming import Fields
 
 @dataclass(frozen=True)
 class SalUn(Method[Backbone]):
+    lora: ClassVar[bool] = True
     copies: ClassVar[Mapping[str, float]] = {"gradients": 1, "moments": 2, "references": 1}  # what is held outside
     epochs: int = 3
     least_steps: int = 24  # more epochs where the forget set is so small that it would be seen in fewer steps

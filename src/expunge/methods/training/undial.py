@@ -31,6 +31,7 @@ from expunge.train.speaking import divergence
 
 @dataclass(frozen=True)
 class UNDIAL(Method[Generates]):
+    lora: ClassVar[bool] = True
     copies: ClassVar[Mapping[str, float]] = {"gradients": 1, "moments": 2, "references": 1}
     epochs: int = 3
     least_steps: int = 24  # more epochs where the forget set is so small that it would be seen in fewer steps
