@@ -150,13 +150,14 @@ def test_the_official_code_masks_the_ascent_of_named_weights():
     """Where there has never been a gradient AdamW moves a weight by its decay alone; here in two steps."""
     method = MMUnlearner(epochs=1, least_steps=0, lr=1e-3, batch=9, official_code=True, threshold=math.inf)
     only = Splits(PICTURED.forget, ())
-    free, model = moved(method, only), stranger()
+    free, model, held = moved(method, only), stranger(), 0
     for name, p in model.module.named_parameters():
         named = any(word in name for word in WORDS)
         decay = torch.full_like(p, 0.0) if p.ndim <= 1 else -1e-3 * 0.02 * p.detach()
-        if named:
+        if named and free[name].any():  # AdamW leaves alone what the loss never reaches
+            held += 1
             torch.testing.assert_close(free[name], 2 * decay, atol=1e-7, rtol=0.1)
-    assert free["model.language_model.embed_tokens.weight"].abs().max() > 5e-4  # no word in its name
+    assert held > 10 and free["model.language_model.embed_tokens.weight"].abs().max() > 5e-4  # no word in its name
 
 
 def test_nan_is_refused():
