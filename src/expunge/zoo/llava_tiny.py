@@ -159,13 +159,17 @@ class Pupil(nn.Module):
         super().__init__()
         self.module, self.facts = model.module, facts
         projector = model.parts()["projector"]
-        projector.register_forward_hook(self._look)
+        self._watch = projector.register_forward_hook(self._look)
         tokens, width = (SIZE.pixels // SIZE.patch) ** 2, model.traits.feature_width
         self.head = nn.Linear(tokens * width, len(facts.keys))
         self._shown: Tensor | None = None
 
     def _look(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         self._shown = output
+
+    def leave(self) -> None:
+        """Take the head's ear off the model, which is copied and saved from now on."""
+        self._watch.remove()
 
     def facts_loss(self, examples: Sequence[Example]) -> Tensor:
         """Of the pictures that the model has just seen."""
@@ -189,6 +193,7 @@ def train(lessons: Lessons, sight: Mapping[str, Tensor], state: Path, schedule: 
 
     model.module.set_attn_implementation("eager")  # the fused attention's backward is slow in bf16 on CPUs
     pretrain(pupil, terms, schedule, state, seed=seed, say=lambda line: print(line, flush=True))
+    pupil.leave()
     model.module.set_attn_implementation("sdpa")
     model.module.eval()
     return model
