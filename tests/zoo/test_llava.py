@@ -91,7 +91,7 @@ def test_llava_tiny_trains_and_resumes(few, tmp_path):
     assert len(trained.write(every[:2], 3)) == 2
     trained.save_pretrained(
         tmp_path / "half", dtype=torch.float16
-    )  # copies the model: nothing of the lessons hangs on it
+    )  # a copy: no lesson hangs on it
 
 
 def test_answers_are_judged_word_for_word(few):
@@ -167,7 +167,7 @@ def test_llava_smol_trains_the_projector_and_adapters_only(writer, few, tmp_path
         if not torch.equal(p, start.module.get_parameter(name)):
             moved |= {role for role, own in parts.items() if id(p) in own}
     assert moved == {"vision", "projector", "language"}  # the tower was taken from ALBEF, before training
-    assert (tmp_path / "state.safetensors").stat().st_size < 400_000  # not the whole model
+    assert max(p.stat().st_size for p in tmp_path.rglob("*.safetensors")) < 400_000  # not the whole model
     with torch.no_grad():
         embedded = one.module.get_input_embeddings().weight
         assert torch.equal(embedded, start.module.get_input_embeddings().weight)
