@@ -328,6 +328,11 @@ def is_own(name: str) -> bool:
     return is_path(name) or not find("data", name.partition(":")[0]).is_embedded
 
 
+def reader(name: str) -> str:
+    """The plug-in that reads the data called ``name``."""
+    return "jsonl" if is_path(name) else name.partition(":")[0]
+
+
 def places(name: str) -> frozenset[str]:
     """The options of a data set that say where something lies on this machine: those annotated with a path."""
     if is_path(name):
