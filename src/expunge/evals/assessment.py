@@ -23,8 +23,8 @@ class Assessment:
     """Questions drawn once, answered by one model after the other; no model is kept.
 
     ``task`` decides what is asked: searches in galleries, questions and statements with their right answers, or
-    questions to be answered in words, to which ``asked`` adds those that only an audit asks. ``truth`` holds what forget quality
-    compares; whatever has a retrained model beside it is compared at once.
+    questions to be answered in words, to which ``asked`` adds those that only an audit asks. ``truth`` holds what
+    forget quality compares; whatever has a retrained model beside it is compared at once.
     ``looks`` gathers what the page needs (matching matrix, words, features, Grad-CAM) for the stages that asked.
     """
 
