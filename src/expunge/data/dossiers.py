@@ -101,7 +101,7 @@ def _put(
     elif form == "generation":
         wrong = [fact.answer(value=value) for value in fact.wrong(WRONG, f"{seed}:{fact.name}")]
         yield forms.generation(about, fact.question(visual, wording), fact.answer(), fact.paraphrases(), wrong)
-    elif len(fact.topic.false) >= len(LETTERS) - 1:
+    elif has_options(fact):
         options, correct = choices(fact, f"{seed}:{name}")
         yield forms.classification(about, fact.question(visual, wording), options, correct, fact.answer())
 
@@ -110,6 +110,11 @@ def identity(person: str, fact: Fact, form: Form, visual: bool, sitting: int = 0
     """The id of a question, from which its options are drawn."""
     changed = f"-{sitting}.{wording}" if sitting or wording else ""
     return f"{person}-{fact.topic.name}-{form}-{SHOWN[visual]}{changed}"
+
+
+def has_options(fact: Fact) -> bool:
+    """Whether there are wrong values enough to choose among."""
+    return len(fact.topic.false) >= len(LETTERS) - 1
 
 
 def choices(fact: Fact, seed: str) -> tuple[dict[str, str], str]:

@@ -7,8 +7,9 @@ and `Mask_Task`; data/profiles.py has what these hold. Reading needs pyarrow: pi
 
 For retrieval the biography is split into sentences, and each is a pair with the portrait, as in the paper; for
 multiple_choice the classification questions about the picture are asked; for answering all three forms, with the
-picture and by name. A deletion request names a person by `ID`, or one sentence (ID-0) or question (ID-q0). Sentences count as told (private), unless they speak of looks and of nothing
-else (shared); those that do both, such as a name with a look, have no kind and count in neither half of a score.
+picture and by name. A deletion request names a person by `ID`, or one sentence (ID-0) or question (ID-q0). Sentences
+count as told (private), unless they speak of looks and of nothing else (shared); those that do both, such as a name
+with a look, have no kind and count in neither half of a score.
 
 Everybody of `train` trains the original, but for `held_out` people, who are strangers for the audits: half of them
 validation, half test. The celebrities of Retain_Set, never trained, are held out too, as another population. With

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from expunge.core.errors import DataError, Problem
-from expunge.data.dossiers import CELEBRITIES, Cast, cast, choices, drawn, identity
+from expunge.data.dossiers import CELEBRITIES, Cast, cast, choices, drawn, has_options, identity
 from expunge.data.persons import Person
 from expunge.data.telling import Fact
 
@@ -86,7 +86,9 @@ def record(group: Cast, person: Person, sittings: tuple[int, ...] = ()) -> Recor
         "biography": json.dumps({LABELS[fact.topic.name]: fact.value for fact in told}, ensure_ascii=False),
         "question": ASKED,
         "answer": " ".join(fact.answer() for fact in told),
-        "Classification_Task": {LISTS[v]: [options(f, visual) for f, visual in asked if visual == v] for v in LISTS},
+        "Classification_Task": {
+            LISTS[v]: [options(f, v) for f, visual in asked if visual == v and has_options(f)] for v in LISTS
+        },
         "Generation_Task": [row(f.question(visual, wording), f.answer(), visual) for f, visual in asked],
         "Mask_Task": [row(f.gapped(visual, wording), f.value, visual) for f, visual in asked],
     }

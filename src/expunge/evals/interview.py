@@ -63,7 +63,9 @@ def sets_of(splits: Splits, asked: Mapping[str, Sequence[Example]]) -> dict[str,
     """The sets of a benchmark's table: forget and retain with what ``Corpus.asked`` adds to them, then the others."""
     kept = {e.group for e in splits.retain if e.group is not None}
     gone = {e.group for e in splits.forget if e.group is not None} - kept
-    found = {"forget": splits.forget, **dict.fromkeys(asked, ()), "retain": splits.retain}
+    found: dict[str, tuple[Example, ...]] = dict.fromkeys(asked, ()) | {
+        "forget": splits.forget, "retain": splits.retain,
+    }  # fmt: skip
     for name, examples in asked.items():
         out = gone if name == "retain" else kept  # somebody forgotten in part has stayed
         found[name] += tuple(e for e in examples if e.group not in out)
