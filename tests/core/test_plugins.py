@@ -204,7 +204,7 @@ def test_a_data_set_says_its_tasks_and_whether_it_is_a_world_of_ours(tmp_path):
     write(tmp_path / "data/plain.py", '"""Plain."""\nTASKS = tuple(range(3))\ndef load():\n    pass\n')
     plain, found = plugins.entries("data", tmp_path)
     assert (found.tasks, found.is_embedded) == (("retrieval",), True)
-    assert len(plain.tasks) == 3 and not plain.is_embedded
+    assert plain.tasks == TASKS and not plain.is_embedded
     assert not plugins.is_own("people") and plugins.is_own("coco") and plugins.is_own("./people")
     assert plugins.places("mllmu") == {"folder", "images", "amid", "amid_images"} and not plugins.places("people")
 

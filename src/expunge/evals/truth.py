@@ -209,7 +209,8 @@ def compare(ratios: Mapping[str, Ratios], seed: int = 0) -> tuple[dict[str, Scor
             notes.append(f"Forget quality ({stage}) was not measured: {error}.")
             continue
         scores[stage] = quality_scores(found)
-        notes += [f"Forget quality, {stage}, {cut.replace('_', ' ')}: {one.note}" for cut, one in found.items()]
+        if stage == "after":
+            notes += [f"Forget quality, {cut.replace('_', ' ')}: {one.note}" for cut, one in found.items()]
     return scores, notes
 
 
