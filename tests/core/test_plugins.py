@@ -11,7 +11,7 @@ import pytest
 from expunge.core import plugins
 from expunge.core.capabilities import protocol_members
 from expunge.core.errors import ExpungeError, UnknownName
-from expunge.core.types import Answers, Backbone, Embeds, Matches
+from expunge.core.types import TASKS, Answers, Backbone, Embeds, Matches
 
 METHOD = '''
 """A module's line."""
