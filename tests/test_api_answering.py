@@ -64,7 +64,7 @@ def test_a_run_has_every_column_of_the_table(run):
         assert {"r_forget", "r_forget_private", "r_forget_named", "r_retain", "r_test"} <= scores.keys()
     for stage in ("before", "after"):
         quality = run.record.scores[stage]["forget_quality_visual"]
-        assert 0 <= quality.value <= 1 and quality.n == 6
+        assert 0 <= quality.value <= 1 and quality.n == 5, "three people leave too few wrong names"
     assert "delta_forget_cloze_visual" in run.record.summary and "m_rel" in run.record.summary
     assert any("Membership was not measured" in note for note in run.record.notes), "one stranger is too few to attack"
     heads = [column.head for column in run.table().grid.columns]
@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_refused(place):
         api.forget(str(place / "chat"), "dossiers", ["p001"], "cse", task="answering", data_options=SIZE)
     with pytest.raises(ExpungeError, match="serves answering, not retrieval"):
         api.forget(str(place / "chat"), "dossiers", ["p001"], "nothing", data_options=SIZE)
-    with pytest.raises(ExpungeError, match="answering"):
+    with pytest.raises(ExpungeError, match="albef-tiny cannot be trained on answering"):
         api.forget("albef-tiny", "dossiers", ["p001"], "nothing", task="answering", data_options=SIZE)
     with pytest.raises(UnknownName, match="essay"):
         api.load_data("dossiers", asked="essay")

@@ -55,8 +55,11 @@ def probability(
     nats: Sequence[float] | np.ndarray, groups: Sequence[str] | None = None, *,
     among: Sequence[np.ndarray] | None = None, better: Better = "higher", seed: int = 0,
 ) -> Score:  # fmt: skip
-    """Mean probability of the right answers in [0, 1], a token's worth. ``among``: relative to these options, too."""
-    p = np.exp(-np.asarray(nats, dtype=np.float64))
+    """Mean probability of the right answers in [0, 1], a token's worth. ``among``: relative to these options, too.
+
+    Nats that are not a number are those of a model that diverged, which finds nothing likely.
+    """
+    p = np.nan_to_num(np.exp(-np.asarray(nats, dtype=np.float64)))
     if among is not None:
         p = p / (p + np.array([np.exp(-np.asarray(a, dtype=np.float64)).sum() for a in among]))
     return grouped_mean(p, groups, better, seed, UNIT)
