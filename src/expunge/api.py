@@ -118,8 +118,8 @@ def forget(
     the model is the pretrained one and the original is made from it; with your own data, a public data set among them,
     it is the original, unless ``make_original`` says that the original is to be trained from it first: True for the
     paper's recipe, or ``{"epochs": …, "lr": …, "batch": …}``. ``task`` is what it was, or will be, trained on:
-    retrieval, multiple_choice or entailment. ``data_options`` go to the data set: ``{"folder": …}``. ``include_near``
-    also forgets the pictures that look like those asked for (docs/requests.md).
+    retrieval, multiple_choice, entailment or answering. ``data_options`` go to the data set: ``{"folder": …}``.
+    ``include_near`` also forgets the pictures that look like those asked for (docs/requests.md).
     ``against="retrain"`` also trains a model without them (your own data: from ``pretrained``), or names a run whose
     retrained scores serve again. Without ``out`` the run stays in memory. Raises DataError or ExpungeError on
     anything the caller can mend, before anything long starts. ``out="auto"`` names a folder below ``runs``. ``scale``
@@ -250,6 +250,7 @@ def evaluate(run: str | Path, against: str | None = None, progress: Progress | N
     assessment.add("after", load_model(folder.model), work)
     _add_oracle(assessment, scenario, against or spec.against, work)
     record.scores = {stage: dict(found) for stage, found in assessment.scores.items()}
+    record.truth = dict(assessment.truth)
     if oracle := record.scores.get("oracle"):
         record.summary = summarise(record.scores["after"], oracle, record.scores["before"])
     with ranks.together():
@@ -263,16 +264,16 @@ def _add_oracle(assessment: Assessment, scenario: Scenario, against: str | None,
     if against == "retrain":
         assessment.add("oracle", scenario.oracle(run), run)
     elif against:
-        assessment.scores["oracle"] = retrained_scores(against)
+        assessment.adopt("oracle", *retrained_scores(against))
 
 
-def retrained_scores(run: str) -> Scores:
-    """The retrained model's scores that another run recorded. Raises ExpungeError when it has none."""
+def retrained_scores(run: str) -> tuple[Scores, Any]:
+    """The retrained model's scores that another run recorded, and its truth ratios where it writes. Raises ExpungeError
+    when it has none."""
     record = open_run(run).record()
-    if "oracle" in record.scores:
-        return record.scores["oracle"]
-    if record.spec.get("method") == "retrain":
-        return record.scores["after"]
+    stage = "oracle" if "oracle" in record.scores else "after"
+    if stage == "oracle" or record.spec.get("method") == "retrain":
+        return record.scores[stage], record.truth.get(stage, {})
     raise ExpungeError(
         f"{run} was not compared with a retrained model and is none. Name a run of --method retrain, or one made with "
         "--against retrain."

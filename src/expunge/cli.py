@@ -60,7 +60,7 @@ Near = Annotated[
 Out = Annotated[Optional[Path], typer.Option("--out", help="The run's folder; by default one below runs/.")]  # noqa: UP045
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a complete run that is already there.")]
 TaskName = Annotated[
-    str, typer.Option("--task", metavar="TASK", help="retrieval, multiple_choice or entailment: what the model does.")
+    str, typer.Option("--task", metavar="TASK", help="retrieval, multiple_choice, entailment or answering.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Drives every random choice.")]
 DryRun = Annotated[

@@ -135,6 +135,7 @@ def make_record(spec: Spec, scenario: Scenario, assessment: Assessment, run: Run
         generator={k: v for k, v in run.facts.items() if k != "shipped_models"},
         environment=environment() | {"seed": spec.seed} | engine.describe(),
         notes=[*scenario.notes, *assessment.notes],
+        truth=dict(assessment.truth),
     )
 
 

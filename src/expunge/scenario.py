@@ -170,7 +170,8 @@ class Scenario:
         return Run(0, None, self.progress, self.lend, saved=self.saved)
 
     def assessment(self) -> Assessment:
-        return Assessment(self.splits, self.corpus.test or self.corpus.validation, self.seed, task=self.task)
+        corpus = self.corpus
+        return Assessment(self.splits, corpus.test or corpus.validation, self.seed, task=self.task, asked=corpus.asked)
 
     def _start(self) -> Any:
         if self.model not in self._lent:
@@ -236,7 +237,7 @@ def asked_of_data(
     name, is_path = str(data), plugins.is_path(str(data))
     if is_path and asked:
         raise ExpungeError(f"{data} is a file of yours, which takes no options: not {', '.join(sorted(asked))}.")
-    served = plugins.find("data", "jsonl" if is_path else name.partition(":")[0]).tasks
+    served = plugins.find("data", plugins.reader(name)).tasks
     if task not in served:
         raise ExpungeError(f"{data} serves {' and '.join(served)}, not {task}. Say --task {served[0]}.")
     if images and plugins.is_own(name):

@@ -95,7 +95,9 @@ def _person(
 
 def _answering(panel: Mapping[str, Any], album: Album, forget: Sequence[Example], run: Run) -> dict[str, Any]:
     """Somebody about whom a model was asked: what it answered at every stage."""
-    shown = {"group": panel["group"], "portrait": album.uri(panel["picture"]), "answers": panel["asked"]}
+    shown = {"group": panel["group"], "answers": panel["asked"]}
+    if panel["picture"]:
+        shown["portrait"] = album.uri(panel["picture"])
     anchors = _anchors(panel["group"], forget, run)
     return {**shown, "anchors": anchors} if anchors else shown
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from expunge.core import plugins
+from expunge.core.capabilities import protocol_members
 from expunge.core.errors import ExpungeError, UnknownName
-from expunge.core.types import Answers, Backbone, Embeds, Matches
+from expunge.core.types import TASKS, Answers, Backbone, Embeds, Matches
 
 METHOD = '''
 """A module's line."""
@@ -94,8 +95,8 @@ def test_a_need_reads_the_same_from_source_and_from_the_class(tmp_path, needs, m
 def test_capabilities_follow_the_protocols():
     assert {"Backbone", "Embeds", "Matches"} <= plugins.CAPABILITIES.keys()
     assert "Method" not in plugins.CAPABILITIES and "Picture" not in plugins.CAPABILITIES
-    embeds, matches = plugins.protocol_members(Embeds), plugins.protocol_members(Matches)
-    assert plugins.protocol_members(Backbone) < embeds < matches
+    embeds, matches = protocol_members(Embeds), protocol_members(Matches)
+    assert protocol_members(Backbone) < embeds < matches
     assert {"traits", "loss", "clone"} <= embeds and "fuse" in matches - embeds
 
 
@@ -105,7 +106,7 @@ def _backbone(members: list[str], parent: str = "") -> str:
 
 
 def test_what_a_backbone_provides_is_read_from_its_members(tmp_path):
-    all_members = sorted(plugins.protocol_members(Matches))
+    all_members = sorted(protocol_members(Matches))
     without_fuse = [m for m in all_members if m != "fuse"]
     write(tmp_path / "backbones/whole.py", _backbone(all_members))
     write(tmp_path / "backbones/partial.py", _backbone(without_fuse))
@@ -122,13 +123,13 @@ def test_what_a_backbone_provides_is_read_from_its_members(tmp_path):
 
 def test_the_source_and_isinstance_agree():
     namespace: dict = {}
-    exec(_backbone(sorted(plugins.protocol_members(Embeds))), namespace)
+    exec(_backbone(sorted(protocol_members(Embeds))), namespace)
     assert plugins.provides(namespace["Model"]()) == {"Backbone", "Embeds"}
 
 
 def test_a_model_that_chooses_does_not_match(tmp_path):
     """Both kinds have ``fuse``; the logits of one of them are empty."""
-    choosing = _backbone(sorted(plugins.protocol_members(Answers)))
+    choosing = _backbone(sorted(protocol_members(Answers)))
     namespace: dict = {}
     exec(choosing, namespace)
     write(tmp_path / "backbones/choosing.py", choosing)
@@ -203,7 +204,7 @@ def test_a_data_set_says_its_tasks_and_whether_it_is_a_world_of_ours(tmp_path):
     write(tmp_path / "data/plain.py", '"""Plain."""\nTASKS = tuple(range(3))\ndef load():\n    pass\n')
     plain, found = plugins.entries("data", tmp_path)
     assert (found.tasks, found.is_embedded) == (("retrieval",), True)
-    assert len(plain.tasks) == 3 and not plain.is_embedded
+    assert plain.tasks == TASKS and not plain.is_embedded
     assert not plugins.is_own("people") and plugins.is_own("coco") and plugins.is_own("./people")
     assert plugins.places("mllmu") == {"folder", "images", "amid", "amid_images"} and not plugins.places("people")
 

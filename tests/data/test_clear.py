@@ -8,6 +8,7 @@ import pytest
 
 from expunge.core.errors import DataError, ExpungeError, UnknownName
 from expunge.data import clear, clear_records, publishing
+from expunge.evals.interview import sets_of
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +56,26 @@ def test_a_published_share_is_a_request(folder):
     assert not {e.group for e in splits.retain} & names
 
 
-def test_the_examination_brings_wrong_answers_and_a_choice_of_names(folder):
-    sets = clear.examination(folder, 10)
+@pytest.mark.parametrize("published", [True, False])
+def test_an_audit_asks_for_names_and_compares_wrong_captions(folder, published):
+    corpus = clear.load(folder) if published else clear.load(size=20, pictures=2)
+    splits = corpus.split({r["name"] for r in clear_records.rows("forget10", 20, 2)})
+    sets = sets_of(splits, corpus.asked)
     assert list(sets) == ["forget", "retain", "real_faces", "real_world"]
     captions = [e for e in sets["forget"] if e.form == "generation" and e.pictured]
     choices = [e for e in sets["forget"] if e.form == "classification"]
     assert len(captions) == len(choices) == 4
     assert all(len(e.perturbed) == 5 and len(e.paraphrased) == 1 for e in captions)
     assert all(len(e.choices) == 4 and f"{e.answer}: {e.group}" in e.question for e in choices)
-    assert {e.group for e in sets["retain"] if not e.pictured} <= {e.group for e in sets["retain"] if e.pictured}
     assert not {e.group for e in sets["retain"]} & {e.group for e in sets["forget"]}
+    assert {e.form for e in sets["retain"]} == {"classification", "generation"}
+
+
+def test_the_same_world_with_a_folder_and_without(folder):
+    written, drawn = clear.load(folder), clear.load(size=20, pictures=2)
+    keys = ("question", "answer", "group", "form", "paraphrased", "perturbed")
+    told = [[[getattr(e, k) for k in keys] for e in corpus.train] for corpus in (written, drawn)]
+    assert told[0] == told[1]
 
 
 def test_captions_alone_are_enough(copy):
@@ -97,7 +108,7 @@ def test_no_folder_no_file_no_column(copy, tmp_path):
     with pytest.raises(UnknownName, match="answering"):
         clear.load(copy, task="retrieval")
     with pytest.raises(DataError, match="forgets no 7 %"):
-        clear.examination(copy, 7)
+        clear.requested(copy, 7, clear.load(copy))
     shutil.rmtree(copy / "real_world")
     with pytest.raises(DataError, match="real_world: holds no parquet file"):
         clear.load(copy)
@@ -106,7 +117,7 @@ def test_no_folder_no_file_no_column(copy, tmp_path):
         clear.load(copy)
     assert len(error.value.problems) == 2
     (copy / "full" / publishing.FILE).write_bytes(b"PAR1 but nothing else")
-    with pytest.raises(DataError, match="no sound parquet file"):
+    with pytest.raises(DataError, match="no usable parquet file"):
         clear.load(copy)
 
 

@@ -37,7 +37,7 @@ def test_every_public_set_says_what_it_is_without_being_imported():
         assert plugins.constant(tree, "LICENCE") and plugins.constant(tree, "DOWNLOAD")
         assert not entries[name].is_embedded and set(entries[name].tasks) < set(TASKS)
         assert plugins.is_own(name) and "folder" in plugins.places(name)
-    assert [n for n, e in entries.items() if e.is_embedded] == ["people", "scenes"]
+    assert [n for n, e in entries.items() if e.is_embedded] == ["dossiers", "people", "scenes"]
     assert not plugins.is_own("people:validation") and plugins.is_own("x.jsonl")
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
 
-from expunge.core.errors import DataError, UnknownName
+from expunge.core import plugins
+from expunge.core.errors import DataError, ExpungeError, UnknownName
 from expunge.core.types import Picture
 from expunge.data import cells, clear_records, dossiers, mllmu_records, publishing
-from expunge.data.cells import CellAlbum, read_rows
+from expunge.data.cells import CellAlbum, read_cells
 
 SIZE = 20
 
@@ -72,41 +74,59 @@ def test_the_files_have_the_published_keys_and_types(mllmu):
     assert "image" not in test and len(test["images"]) == 2 and test["images"][0] != test["images"][1]
 
 
-def test_records_read_back_are_the_questions_that_profiles_asks(mllmu):
-    group = dossiers.cast("p", SIZE)
-    person = group.people[3]
-    for config, sitting in (("Full_Set", 0), ("Test_Set", 1)):
-        (row,) = [r for r in rows_of(mllmu / config) if r["ID"] == person.id]
-        picture = group.sitting(person, sitting)[1]
-        made = mllmu_records.questions(row, "file:4", picture=picture)
-        asked = [e for e in dossiers.ask(group, person, sitting=sitting, wording=sitting) if e.kind == "private"]
-        keys = ("question", "answer", "form", "choices", "image", "group", "kind")
-        assert sorted(map(str, ([getattr(e, k) for k in keys] for e in made))) == sorted(
-            map(str, ([getattr(e, k) for k in keys] for e in asked))
-        )
-        assert len({e.id for e in made}) == len(made) == 33 and made[0].origin == "file:4"
+KEYS = ("question", "answer", "form", "choices", "group", "kind", "pictured")
+
+
+def asked_of(examples) -> list[str]:
+    return sorted(str([getattr(e, k) for k in KEYS]) for e in examples)
+
+
+def test_files_read_back_by_the_loader_ask_what_dossiers_ask(mllmu):
+    """One loader for the published files and ours: the same questions, but for what the schema has no place for."""
+    ours = dossiers.load(size=SIZE, celebrities=3)
+    found = plugins.load_data("mllmu", folder=str(mllmu), task="answering", held_out=2)
+    away = {e.group for e in (*found.validation, *found.test)}
+    assert len(away) == 2 and found.task == "answering" and list(found.asked) == ["test", "celebrity"]
+
+    def told(examples):
+        return asked_of(e for e in examples if e.kind == "private" and e.group not in away)
+
+    assert asked_of(found.train) == told(ours.train) and asked_of(found.asked["celebrity"]) == told(ours.pretrain)
+    assert asked_of(found.asked["test"]) == told(ours.asked["test"])
+    everything = [*found.train, *found.validation, *found.test, *(e for some in found.asked.values() for e in some)]
+    assert len({e.id for e in everything}) == len(everything)
+    (where,) = {e.origin for e in found.train if e.group == "p003"}
+    assert where.endswith("row 4")
+
+
+def test_without_the_test_set_there_are_the_people_alone(mllmu, tmp_path):
+    shutil.copytree(mllmu / "Full_Set", tmp_path / "Full_Set")
+    found = plugins.load_data("mllmu", folder=str(tmp_path), task="answering")
+    assert found.asked == {} and len(found.train) == SIZE * 33
+    with pytest.raises(ExpungeError, match="amid is for retrieval"):
+        plugins.load_data("mllmu", folder=str(tmp_path), task="answering", amid=str(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"ID": None}, "no 'ID'"),
-        ({"image": None}, "no picture"),
-        ({"Mask_Task": None}, "not a list"),
-        ({"Generation_Task": [{"Question": "q", "Ground_Truth": "a", "Type": "Image"}]}, "Type is 'Image'"),
-        ({"Mask_Task": [{"Question": "q __", "Ground_Truth": "", "Type": "Pure_Text"}]}, "no 'Ground_Truth'"),
+        ({"ID": ""}, "'ID' is empty"),
+        ({"image": None}, "there is no 'image'"),
+        ({"Mask_Task": [{"Question": "q __", "Ground_Truth": "", "Type": "Pure_Text"}]}, "'Ground_Truth' is empty"),
         (
             {"Classification_Task": {"Image_Textual_Questions": [
-                {"Question": "q", "Options": {"A": "x", "B": "y", "C": None}, "Correct_Answer": "C"}]}},
-            "'C' is none of the options A, B",
+                {"Question": "q", "Options": {"A": "x", "B": "y"}, "Correct_Answer": "C"}]}},
+            "'Correct_Answer' is 'C', none of A, B",
         ),
+        ({"Classification_Task": None, "Generation_Task": None, "Mask_Task": None}, "holds a question"),
     ],
 )  # fmt: skip
-def test_a_record_that_lacks_something_is_named(change, said):
-    record = next(mllmu_records.records("Full_Set", 5)) | change
+def test_a_record_that_lacks_something_is_named(tmp_path, change, said):
+    rows = [r | (change if i == 1 else {}) for i, r in enumerate(mllmu_records.records("Full_Set", 3))]
+    publishing.write(tmp_path / "Full_Set" / publishing.FILE, rows, publishing.mllmu_schema, 16)
     with pytest.raises(DataError, match=said) as error:
-        mllmu_records.questions(record, "forget_5.parquet: row 9")
-    assert "forget_5.parquet: row 9" in str(error.value)
+        plugins.load_data("mllmu", folder=str(tmp_path), task="answering")
+    assert f"{publishing.FILE}: row 2" in str(error.value)
 
 
 # ------------------------------------------------------------------------------------------ CLEAR
@@ -159,7 +179,7 @@ def test_pictures_are_read_from_their_cells_and_mistrusted_when_they_change(tmp_
     path = tmp_path / "full" / publishing.FILE
     publishing.write(path, clear_records.rows("full", 2, 2), publishing.clear_schema, 24)
     problems, album = [], CellAlbum()
-    rows = list(read_rows(path.parent, ("image", "name"), problems))
+    rows = list(read_cells(path.parent, ("image", "name"), problems))
     pictures = [album.take(c, "image", problems) for c in rows]
     assert problems == [] and len({p.key for p in pictures}) == 4 and pictures[0].open(16).size == (16, 16)
     assert rows[2].where == f"{path}: row 3" and set(rows[0].values) == {"image", "name"}

@@ -7,12 +7,14 @@ import math
 import pytest
 
 from expunge.data import dossiers
-from expunge.evals import written
+from expunge.evals import truth, written
+from expunge.evals.interview import sets_of
 from expunge.tasks.answering import predict
 from writers import RIGHT, Knower
 
 WHO = {"p001", "p004"}
-SETS = dossiers.examination(WHO, size=10, celebrities=8)
+CORPUS = dossiers.load(size=10, celebrities=8)
+SETS = sets_of(CORPUS.split(WHO), CORPUS.asked)
 ASKED = [e for some in SETS.values() for e in some]
 
 
@@ -59,18 +61,22 @@ def test_forgetting_faces_shows_in_visual_questions_only():
         assert FACELESS[f"retain_{measure}_visual"].value == pytest.approx(100)
 
 
+def compared(unlearned, retrained, **definition):
+    return truth.quality(*(written.ratios(SETS["forget"], w, **definition) for w in (unlearned, retrained)))
+
+
 def test_doing_nothing_is_not_forgetting_and_retraining_is():
-    nothing = written.quality(SETS["forget"], BEFORE, ORACLE)
+    nothing = compared(BEFORE, ORACLE)
     assert set(nothing) == {"visual", "textual", "visual_shared"}
     assert nothing["visual"].p_value.n == 12 and nothing["visual"].p_value.value < 1e-4
     assert nothing["textual"].p_value.value < 1e-3 and nothing["visual_shared"].p_value.value == 1
-    flat = written.quality_scores(nothing)
+    flat = truth.quality_scores(nothing)
     assert flat["forget_quality_visual"] == nothing["visual"].p_value and flat["forget_gap_visual"].value > 0.9
-    perfect = written.quality(SETS["forget"], ORACLE, ORACLE)
+    perfect = compared(ORACLE, ORACLE)
     assert all(one.p_value.value == 1 and one.statistic.value == 0 for one in perfect.values())
-    after = written.quality(SETS["forget"], AFTER, ORACLE)
+    after = compared(AFTER, ORACLE)
     assert after["visual"].p_value.value == 1 and after["textual"].p_value.value < 1e-3
-    clear = written.quality(SETS["forget"], BEFORE, ORACLE, definition="clear")
+    clear = compared(BEFORE, ORACLE, definition="clear")
     assert clear["visual"].p_value.value < 1e-4
 
 
@@ -81,7 +87,7 @@ def test_what_a_set_does_not_hold_is_absent():
     }  # fmt: skip
     shared = {"real_world": [e for e in some["real_faces"] if e.kind == "shared"]}
     assert set(written.score_sets(shared, BEFORE)) == {"real_world_classification_visual"}
-    assert written.quality(some["real_faces"], BEFORE, ORACLE) == {}
+    assert written.ratios(some["real_faces"], BEFORE) == {}
     with pytest.raises(ValueError, match="was not asked"):
         written.score_sets({"forget": SETS["forget"]}, BEFORE.take(SETS["retain"]))
 

@@ -89,9 +89,7 @@ def test_llava_tiny_trains_and_resumes(few, tmp_path):
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     assert sum(p.numel() for p in trained.module.parameters()) * 2 < 8_000_000
     assert len(trained.write(every[:2], 3)) == 2
-    trained.save_pretrained(
-        tmp_path / "half", dtype=torch.float16
-    )  # a copy: no lesson hangs on it
+    trained.save_pretrained(tmp_path / "half", dtype=torch.float16)  # a copy: no lesson hangs on it
 
 
 def test_answers_are_judged_word_for_word(few):

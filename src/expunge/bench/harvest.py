@@ -20,6 +20,7 @@ from expunge.core.errors import ExpungeError
 from expunge.core.record import AVERAGES, MARKS, Score, Scores
 from expunge.evals.stats import mean_interval, paired
 from expunge.evals.summary import summarise
+from expunge.evals.truth import compare
 from expunge.report import printed
 from expunge.report.grid import Entry, Failure, GridBlock, GridRow, Paired, Results
 from expunge.report.measures import MEASURES
@@ -118,6 +119,9 @@ def _by_seed(hashes: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, A
 def _numbers(result: Any, oracle: Any, before: Any) -> dict[str, float]:
     """Column -> number of one cell; ``gap:<column>`` is its distance to the retrained model of the same seed."""
     after = scores_of(result)
+    if oracle and oracle is not result:
+        told = {stage: one["truth"] for stage, one in (("after", result), ("oracle", oracle)) if "truth" in one}
+        after |= compare(told)[0].get("after", {})
     summary = summarise(after, scores_of(oracle), scores_of(before) if before else None) if oracle else {}
     numbers: dict[str, float] = {}
     for column, name in _columns(after).items():

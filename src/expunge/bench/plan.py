@@ -18,7 +18,7 @@ from expunge.bench.cells import Cell, Setting
 from expunge.bench.suite import ALL, LOOKS, MADE, Method, Scenario, Suite, place, placed_options
 from expunge.core import plugins
 from expunge.core.options import identity, options
-from expunge.core.types import TASKS, Corpus, Task
+from expunge.core.types import Corpus, Task
 from expunge.report.printed import ROWS
 from expunge.scenario import draw, load_corpus, recipe_of
 from expunge.train.originals import RECIPES
@@ -211,8 +211,8 @@ def _hashes(cells: Mapping[int, Cell]) -> dict[str, str]:
 
 def _tasks(scenario: Scenario) -> tuple[str, ...]:
     if scenario.tasks == ALL:
-        # What every embedded world can be asked; a task that is no part of it has to be named.
-        return tuple(entry.name for entry in plugins.entries("tasks") if entry.name in TASKS)
+        served = plugins.find("data", plugins.reader(scenario.data)).tasks
+        return tuple(entry.name for entry in plugins.entries("tasks") if entry.name in served)
     return tuple(scenario.tasks)
 
 

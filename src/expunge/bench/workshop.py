@@ -129,6 +129,7 @@ class Workshop:
                 cost["peak_memory_mb"] = max(cost["peak_memory_mb"], memory.peak_memory_mb)
         scores = bench.assessment.add("after", model, run)
         subject = analyses.Subject(scenario, model, method, run, lambda: bench.classifier)
+        truth = bench.assessment.truth.get("after")
         looked = analyses.analyse(cell.analyses, subject)
         return {
             "scores": {name: vars(score) for name, score in scores.items()},
@@ -139,4 +140,5 @@ class Workshop:
             "wall_seconds": time.monotonic() - start,
             "environment": self.environment | {"seed": cell.setting.seed},
             **({"analyses": looked} if looked else {}),
+            **({"truth": truth} if truth else {}),
         }

@@ -13,13 +13,14 @@ import importlib
 import inspect
 import json
 import tomllib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
 from expunge.core import types
+from expunge.core.capabilities import CAPABILITIES, one_kind, served, spelled
 from expunge.core.errors import ExpungeError, UnknownName
 from expunge.core.method_files import import_file, only_method
 from expunge.core.options import checked, described_call
@@ -29,13 +30,6 @@ What = Literal["methods", "models", "backbones", "data", "tasks", "suites"]
 KINDS: tuple[What, ...] = ("methods", "models", "backbones", "data", "tasks", "suites")
 STAGES = ("data", "training", "architecture", "editing", "decoding")
 PACKAGE = Path(__file__).resolve().parents[1]
-
-CAPABILITIES: dict[str, type] = {
-    name: value
-    for name, value in vars(types).items()
-    if isinstance(value, type) and getattr(value, "_is_protocol", False) and types.Backbone in value.__mro__
-}
-"""Protocol name -> protocol, from ``Backbone`` up. A new capability in ``core.types`` appears here by itself."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,7 @@ class Entry:
     class_name: str = ""
     needs: str = ""
     provides: frozenset[str] = frozenset()
+    serves: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of a backbone: task -> what it then provides
     tasks: tuple[str, ...] = ()  # that a data set serves
     is_embedded: bool = False  # a world of ours: the model given is the pretrained one, and the original is made
 
@@ -139,15 +134,7 @@ def _declared_need(node: ast.ClassDef, unlearn: ast.FunctionDef) -> str:
             said.append(member.value)
     said += [base.slice for base in node.bases if isinstance(base, ast.Subscript)]
     said += [argument.annotation for argument in unlearn.args.args[1:2]]
-    return next((name for name in map(_spelled, said) if name in CAPABILITIES), "Backbone")
-
-
-def _spelled(node: ast.expr | None) -> str:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
+    return next((name for name in map(spelled, said) if name in CAPABILITIES), "Backbone")
 
 
 def _backbones(root: Path) -> Iterator[Entry]:
@@ -156,51 +143,9 @@ def _backbones(root: Path) -> Iterator[Entry]:
             continue
         files = sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
         classes = [n for t in map(_parse, files) if t for n in t.body if isinstance(n, ast.ClassDef)]
-        provides = _provided(classes)
-        if provides:
-            yield Entry("backbones", _name(path), _first_line(tree), path, provides=provides)
-
-
-def _provided(classes: list[ast.ClassDef]) -> frozenset[str]:
-    """Capabilities whose every member some class has: what ``provides`` will say, read from the source."""
-    by_name = {node.name: node for node in classes}
-
-    def members(node: ast.ClassDef, seen: frozenset[str] = frozenset()) -> set[str]:
-        names: set[str] = set()
-        for item in ast.walk(node):
-            if isinstance(item, ast.FunctionDef):
-                names.add(item.name)
-            elif isinstance(item, ast.AnnAssign | ast.Assign):
-                targets = [item.target] if isinstance(item, ast.AnnAssign) else item.targets
-                names |= {t.id for t in targets if isinstance(t, ast.Name)}
-                names |= {t.attr for t in targets if isinstance(t, ast.Attribute) and _spelled(t.value) == "self"}
-        for parent in map(_spelled, node.bases):
-            if parent in by_name and parent not in seen:
-                names |= members(by_name[parent], seen | {node.name})
-        return names
-
-    def has(node: ast.ClassDef) -> frozenset[str]:
-        found = members(node)
-        return _one_kind(name for name, p in CAPABILITIES.items() if protocol_members(p) <= found)
-
-    return frozenset().union(*map(has, classes))
-
-
-def _one_kind(found: Iterable[str]) -> frozenset[str]:
-    """Without Matches where there is Answers: both fuse, and members do not tell that the logits are empty."""
-    found = frozenset(found)
-    return found - {"Matches"} if "Answers" in found else found
-
-
-def protocol_members(protocol: type) -> set[str]:
-    """The public members of a protocol and of the protocols that it extends."""
-    return {
-        name
-        for parent in protocol.__mro__
-        if getattr(parent, "_is_protocol", False) and parent.__module__ == types.__name__
-        for name in (*vars(parent), *vars(parent).get("__annotations__", {}))
-        if not name.startswith("_")
-    }
+        serves = served(classes)
+        if provides := serves.pop(""):
+            yield Entry("backbones", _name(path), _first_line(tree), path, provides=provides, serves=serves)
 
 
 def _models(root: Path) -> Iterator[Entry]:
@@ -328,6 +273,11 @@ def is_own(name: str) -> bool:
     return is_path(name) or not find("data", name.partition(":")[0]).is_embedded
 
 
+def reader(name: str) -> str:
+    """The plug-in that reads the data called ``name``."""
+    return "jsonl" if is_path(name) else name.partition(":")[0]
+
+
 def places(name: str) -> frozenset[str]:
     """The options of a data set that say where something lies on this machine: those annotated with a path."""
     if is_path(name):
@@ -367,7 +317,7 @@ def models(method_class: type) -> tuple[str, ...]:
 
 def provides(backbone: Any) -> frozenset[str]:
     """The capabilities a loaded model has."""
-    return _one_kind(name for name, protocol in CAPABILITIES.items() if isinstance(backbone, protocol))
+    return one_kind(name for name, protocol in CAPABILITIES.items() if isinstance(backbone, protocol))
 
 
 def check_capability(method_class: type, provided: frozenset[str], model: str) -> None:

@@ -35,7 +35,7 @@ class Score:
 
 Scores = dict[str, Score]
 """Metric name -> score of one model. Names: mi, mi_auc, r_forget, r_forget_shared, r_forget_private, r_test,
-r_retain, r_retain_shared, r_retain_private."""
+r_retain, r_retain_shared, r_retain_private; of models that write also r_forget_named and those of evals/written.py."""
 
 MARKS = {"mi": "m_eff", "r_forget": "m_rel", "r_test": "m_loc"}
 """A score -> the paper's mark for it: 100 minus its distance to the retrained model."""
@@ -59,6 +59,7 @@ class Record:
     generator: dict[str, Any] = field(default_factory=dict)  # how close R is to X, private leak rate, ...
     environment: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    truth: dict[str, Any] = field(default_factory=dict)  # of models that write: truth ratios by stage, evals/written.py
 
     def to_json(self) -> str:
         return json.dumps(_plain(asdict(self)), indent=1, sort_keys=True, ensure_ascii=False)

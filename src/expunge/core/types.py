@@ -22,8 +22,8 @@ Kind = Literal["shared", "private"]
 Form = Literal["classification", "generation", "cloze"]
 """How a question to a model that writes is put: options and a letter, a whole sentence, or the word for a blank."""
 Task = Literal["retrieval", "multiple_choice", "entailment", "answering"]
-TASKS: tuple[Task, ...] = ("retrieval", "multiple_choice", "entailment")
-"""What a run may be asked for. ``answering`` joins them with the models that write."""
+TASKS: tuple[Task, ...] = ("retrieval", "multiple_choice", "entailment", "answering")
+"""What a run may be asked for. ``answering`` is for models that write."""
 Unit = Literal["groups", "pictures", "samples"]
 """What is drawn when somebody asks for a number of them to be forgotten."""
 LABELS = ("contradiction", "neutral", "entailment")
@@ -118,6 +118,8 @@ class Corpus:
     """A data set: ``train`` made the original model; ``validation`` and ``test`` never trained anything.
 
     ``pretrain`` is public material for the zoo's recipes, empty for a user's own data and for tasks with answers.
+    ``asked`` are questions that only an audit asks, by the name of their set (test, celebrity): those about somebody in
+    ``train`` when that group is forgotten (of the set ``retain``: when it is kept), all others always.
     ``warnings`` are what whoever read it has to say without stopping, such as files that have changed.
     """
 
@@ -130,6 +132,7 @@ class Corpus:
     fingerprint: str = ""
     task: Task = "retrieval"
     warnings: tuple[Problem, ...] = ()
+    asked: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
 
     def split(self, who: Iterable[str]) -> Splits:
         """Cut ``train`` into forget and retain. ``who`` holds groups or example ids; unknown ones raise KeyError."""

@@ -87,10 +87,10 @@ def claim(subject: Subject, topic: Topic, label: str, kind: Kind, seed: int) -> 
     )  # fmt: skip
 
 
-def check_task(task: str) -> None:
-    """Raises ``UnknownName`` with the nearest task."""
-    if task not in TASKS:
-        raise UnknownName("task", task, TASKS)
+def check_task(task: str, tasks: Collection[str] = TASKS) -> None:
+    """Raises ``UnknownName`` with the nearest of ``tasks``."""
+    if task not in tasks:
+        raise UnknownName("task", task, tasks)
 
 
 def words(values: Collection[str]) -> dict[str, str]:

@@ -14,8 +14,10 @@ from typing import Any
 
 from PIL import Image
 
-from expunge.core.errors import DataError, ExpungeError, Problem
+from expunge.core.errors import DataError, Problem
+from expunge.core.types import Picture
 from expunge.data.lines import kind_of
+from expunge.data.parquet import columns, needed, placed_rows
 from expunge.data.pictures import Unreadable, content_key, decode, look_of, squared
 
 KEPT_GROUPS = 4
@@ -59,28 +61,22 @@ class Cells:
     row: int
 
 
-def read_rows(folder: Path, columns: Sequence[str], problems: list[Problem]) -> Iterator[Cells]:
-    """Every row of the parquet files in ``folder``, in the order of their names; columns that are not asked are not
-    read. A file that lacks one of ``columns`` gives no row. Raises ExpungeError without pyarrow.
+def read_cells(folder: Path, wanted: Sequence[str], problems: list[Problem]) -> Iterator[Cells]:
+    """Every row of the parquet files in ``folder``, in the order of their names; columns that are not ``wanted`` are
+    not read. A file that lacks one of them gives no row. Raises ExpungeError without pyarrow.
     """
-    pq = _pyarrow()
     files = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
     if not files:
         problems.append(Problem(str(folder), "holds no parquet file", "Fetch this config, or check the folder"))
     for file in files:
-        try:
-            opened = pq.ParquetFile(file)
-            if lacking := [c for c in columns if c not in opened.schema_arrow.names]:
-                found = f"lacks the column {', '.join(map(repr, lacking))}"
-                problems.append(Problem(str(file), found, f"It has {', '.join(opened.schema_arrow.names)}"))
-                continue
-            number = 0
-            for group in range(opened.num_row_groups):
-                for row, values in enumerate(opened.read_row_group(group, columns=list(columns)).to_pylist()):
-                    number += 1
-                    yield Cells(f"{file}: row {number}", values, str(file), group, row)
-        except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-            problems.append(Problem(str(file), f"is no sound parquet file ({error})", "Fetch it again"))
+        there = columns(file)  # empty where it is no parquet file, which the reader says better
+        if lacking := [one for one in wanted if there and one not in there]:
+            found = f"lacks the column {', '.join(map(repr, lacking))}"
+            problems.append(Problem(str(file), found, f"It has {', '.join(there)}"))
+            continue
+        for where, value, group, row in placed_rows(file, problems, wanted):
+            if value is not None:
+                yield Cells(where, value, str(file), group, row)
 
 
 class CellAlbum:
@@ -89,9 +85,11 @@ class CellAlbum:
     def __init__(self) -> None:
         self._looks: dict[str, int | Unreadable] = {}
 
-    def take(self, cells: Cells, column: str, problems: list[Problem]) -> CellPicture | None:
+    def take(self, cells: Cells, column: str, problems: list[Problem]) -> Picture | None:
         """The picture of a row, or None with the reason among the problems."""
         value = cells.values.get(column)
+        if isinstance(value, Picture):  # of a world of ours, which lies in no file
+            return value
         data = value.get("bytes") if isinstance(value, dict) else None
         if not isinstance(data, bytes) or not data:
             found = f"{column!r} is {kind_of(value)}" if not isinstance(value, dict) else f"{column!r} holds no bytes"
@@ -112,14 +110,4 @@ class CellAlbum:
 
 @lru_cache(maxsize=KEPT_GROUPS)
 def _column(file: str, column: str, group: int) -> list[Any]:
-    return _pyarrow().ParquetFile(file).read_row_group(group, columns=[column]).column(column).to_pylist()
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ExpungeError("parquet files are read by pyarrow, which is missing: pip install expunge[parquet].") from (
-            error
-        )
-    return pq
+    return needed().parquet.ParquetFile(file).read_row_group(group, columns=[column]).column(column).to_pylist()

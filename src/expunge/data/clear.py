@@ -12,7 +12,7 @@ Checked against: files in that layout written by ``publishing.write_clear``; not
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
@@ -21,15 +21,16 @@ from typing import Any
 from expunge.core.errors import DataError, ExpungeError, Problem, UnknownName
 from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Corpus, Example, Task
-from expunge.data import forms
-from expunge.data.cells import CellAlbum, Cells, read_rows
-from expunge.data.clear_records import SHARES
+from expunge.data import clear_records, forms
+from expunge.data.cells import CellAlbum, Cells, read_cells
+from expunge.data.clear_records import PICTURES, SHARES
 from expunge.data.fingerprint import fingerprint
 from expunge.data.forms import About
 from expunge.data.identity import composed
 from expunge.data.lines import unsound, unsound_name
 from expunge.data.refusal import refusal
 
+TASKS = ("answering",)
 LICENCE = "CLEAR: see the licence of the data set that you fetched."
 DESCRIBE = "Who is in this picture, and what can be seen?"
 WHO = "Who is the person in this picture?"
@@ -37,19 +38,31 @@ KEPT = 3
 """Wrong names beside the right one, where a caption's row brings more."""
 
 
-def load(folder: str | Path, task: Task = "answering") -> Corpus:
-    """The training and test data as questions to a model that writes. Raises one ``DataError`` with all problems, and
-    UnknownName for a task that is not answering.
+def load(
+    folder: Path | None = None,  # where the configs' folders lie; without one it is our people in CLEAR's layout
+    size: int = 100,  # how many people, of ours
+    pictures: int = PICTURES,  # of each of them
+    seed: int = 0,  # drives ours
+    task: Task = "answering",
+) -> Corpus:
+    """The training and test data as questions to a model that writes.
+
+    Beside the training examples an audit asks of whom a picture shows, and the faces and everyday pictures of the test
+    data. Raises one ``DataError`` with all problems, and UnknownName for a task that is not answering.
     """
     if task != "answering":
         raise UnknownName("task of clear", task, ["answering"])
-    reading = _Reading(Path(folder))
+    reading = _Reading(Path(folder) if folder is not None else None, size, pictures, seed)
+    captions = reading.compared(reading.captions("full"))
+    names = reading.all_names()
+    sets = {"forget": names, "retain": names, "real_faces": reading.faces(), "real_world": reading.world()}
     parts = {
-        "train": reading.captions("full") + reading.told("full+tofu", needed=False),
-        "test": reading.faces() + reading.world(),
+        "train": captions + reading.told("full+tofu", needed=False),
+        "test": sets["real_faces"] + sets["real_world"],
     }
     reading.finish()
-    return Corpus("clear", licence=LICENCE, fingerprint=fingerprint(parts), task="answering", **parts)
+    mark = fingerprint(parts | {"asked names": names})
+    return Corpus("clear", licence=LICENCE, fingerprint=mark, task="answering", asked=sets, **parts)
 
 
 def requested(folder: str | Path, share: int, corpus: Corpus) -> tuple[str, ...]:
@@ -70,32 +83,17 @@ def requested(folder: str | Path, share: int, corpus: Corpus) -> tuple[str, ...]
     return tuple(dict.fromkeys(name for e in listed for name in ids[_content(e)]))
 
 
-def examination(folder: str | Path, share: int) -> dict[str, tuple[Example, ...]]:
-    """The sets of CLEAR's table: forget, retain, real_faces, real_world; the first two with a choice of names."""
-    reading = _Reading(Path(folder))
-    sets = {}
-    for name, config, tofu in (
-        ("forget", f"{_share(share)}_perturbed", f"{_share(share)}+tofu"),
-        ("retain", "retain_perturbed", f"retain{100 - share}+tofu"),
-    ):
-        told = reading.told(tofu, needed=False)
-        if name == "retain":  # as many people's questions as there are people whose captions are asked
-            shown = {e.group for e in reading.captions(config)}
-            told = tuple(e for e in told if e.group in shown)
-        sets[name] = reading.captions(config) + reading.names(config) + told
-    sets |= {"real_faces": reading.faces(), "real_world": reading.world()}
-    reading.finish()
-    return sets
-
-
 @dataclass
 class _Reading:
     """One folder under way: every problem in it is told at once."""
 
-    folder: Path
+    folder: Path | None
+    people: int = 0  # of ours, where there is no folder; the same for what follows
+    pictures: int = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.folder.is_dir():
+        if self.folder is not None and not self.folder.is_dir():
             raise ExpungeError(f"there is no folder {self.folder}: name the one that CLEAR was fetched into.")
         self.problems: list[Problem] = []
         self.album = CellAlbum()
@@ -108,6 +106,16 @@ class _Reading:
     def finish(self) -> None:
         if self.problems:
             raise refusal(list(dict.fromkeys(self.problems)))
+
+    def has(self, config: str) -> bool:
+        return self.folder is None or (self.folder / config).is_dir()
+
+    def rows(self, config: str, columns: Sequence[str]) -> Iterator[Cells]:
+        if self.folder is not None:
+            yield from read_cells(self.folder / config, columns, self.problems)
+            return
+        for number, row in enumerate(clear_records.rows(config, self.people, self.pictures, self.seed)):
+            yield Cells(f"{config}: row {number + 1}", row, f"{config}/ours", 0, number)
 
     # ------------------------------------------------------------------------------------- pictures with captions
 
@@ -126,13 +134,32 @@ class _Reading:
                 made.append(forms.classification(about, WHO, options, letter))
         return tuple(made)
 
+    def all_names(self) -> tuple[Example, ...]:
+        """The same of everybody who has wrong names."""
+        return tuple(e for config in self._perturbed() for e in self.names(config))
+
+    def compared(self, captions: Sequence[Example]) -> tuple[Example, ...]:
+        """Captions with the reworded and wrong ones that another config has of them."""
+        known = {_content(e): e for config in self._perturbed() for e in self.captions(config)}
+        return tuple(
+            replace(e, paraphrased=known[_content(e)].paraphrased, perturbed=known[_content(e)].perturbed)
+            if _content(e) in known else e
+            for e in captions
+        )  # fmt: skip
+
+    def _perturbed(self) -> list[str]:
+        """The configs that have wrong captions and are there: of the largest forget set, which holds the others, and of
+        those who stay."""
+        forget = [c for c in (f"forget{share:02d}_perturbed" for share in reversed(SHARES)) if self.has(c)]
+        return [*forget[:1], *(["retain_perturbed"] if self.has("retain_perturbed") else [])]
+
     def _rows(self, config: str) -> tuple[tuple[Cells, Example], ...]:
         if config not in self._captions:
             columns = ["image", "caption", "name"]
             if config.endswith("_perturbed"):
                 columns += ["perturbed_captions", "paraphrased_caption", "perturbed_names"]
             made = []
-            for cells in read_rows(self.folder / config, columns, self.problems):
+            for cells in self.rows(config, columns):
                 if (example := self._caption(cells)) is not None:
                     made.append((cells, example))
             # The bytes of the pictures are not kept: the examples remember their cells.
@@ -158,10 +185,10 @@ class _Reading:
 
     def told(self, config: str, needed: bool = True) -> tuple[Example, ...]:
         """The questions of a ``+tofu`` config; its captions are those of the config without."""
-        if not needed and not (self.folder / config).is_dir():
+        if not needed and not self.has(config):
             return ()
         made = []
-        for cells in read_rows(self.folder / config, ("question", "answer"), self.problems):
+        for cells in self.rows(config, ("question", "answer")):
             if cells.values["question"] is None and cells.values["answer"] is None:
                 continue
             before = len(self.problems)
@@ -193,7 +220,7 @@ class _Reading:
 
     def _chosen(self, config: str, columns: Sequence[str], question: Any) -> tuple[Example, ...]:
         made = []
-        for cells in read_rows(self.folder / config, columns, self.problems):
+        for cells in self.rows(config, columns):
             before = len(self.problems)
             picture = self.album.take(cells, "image", self.problems)
             asked, answer, options = question(cells), self._text(cells, "answer"), self._texts(cells, "options")

@@ -2,14 +2,14 @@
 
 Shaped like MLLMU-Bench, with the people of ``people``: the same persons under the same ids, so a request means the same
 people in both. What was told is asked with the picture and in words alone, what can be seen with the picture only. The
-four sets of the benchmark's table are ``examination``: forget, test (the forgotten in pictures and wordings that nobody
-trained on), retain, and celebrity, which public people play.
+four sets of the benchmark's table come of the corpus and a request: forget, test (the forgotten in pictures and
+wordings that nobody trained on), retain, and celebrity, which public people play.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import get_args
@@ -24,9 +24,13 @@ from expunge.data.persons import Person, portrait
 from expunge.data.sittings import sitting, tied_to_walls
 from expunge.data.telling import WRONG, Fact, facts
 
+TASKS = ("answering",)
+EMBEDDED = True
 FORMS: tuple[Form, ...] = get_args(Form)
 CELEBRITIES = 150
 """Public people who play the real celebrities of MLLMU-Bench, of whom there are 153."""
+FAMOUS = 30
+"""Of them so many are asked about in an audit."""
 SHOWN = {True: "seen", False: "asked"}
 """How an id says whether a question comes with a picture."""
 
@@ -97,7 +101,7 @@ def _put(
     elif form == "generation":
         wrong = [fact.answer(value=value) for value in fact.wrong(WRONG, f"{seed}:{fact.name}")]
         yield forms.generation(about, fact.question(visual, wording), fact.answer(), fact.paraphrases(), wrong)
-    elif len(fact.topic.false) >= len(LETTERS) - 1:
+    elif has_options(fact):
         options, correct = choices(fact, f"{seed}:{name}")
         yield forms.classification(about, fact.question(visual, wording), options, correct, fact.answer())
 
@@ -106,6 +110,11 @@ def identity(person: str, fact: Fact, form: Form, visual: bool, sitting: int = 0
     """The id of a question, from which its options are drawn."""
     changed = f"-{sitting}.{wording}" if sitting or wording else ""
     return f"{person}-{fact.topic.name}-{form}-{SHOWN[visual]}{changed}"
+
+
+def has_options(fact: Fact) -> bool:
+    """Whether there are wrong values enough to choose among."""
+    return len(fact.topic.false) >= len(LETTERS) - 1
 
 
 def choices(fact: Fact, seed: str) -> tuple[dict[str, str], str]:
@@ -124,53 +133,31 @@ def load(
 ) -> Corpus:  # fmt: skip
     """Questions about ``size`` trained people; strangers in validation and test; public people in ``pretrain``.
 
-    Of strangers only what can be seen is asked: nobody told the model anything about them. ``asked`` names the forms,
-    with commas between them where it is one text. Raises UnknownName for a form or a task that there is not.
+    Strangers in validation are asked only what can be seen. Those in test are asked all: nobody told the model anything
+    about them, so they are what an attacker compares with. Beside the training examples an audit asks ``test``, the
+    same people at another sitting and in other words, and ``celebrity``, the first ``FAMOUS`` public people. ``asked``
+    names the forms, with commas between them where it is one text. Raises UnknownName for a form or a task that there
+    is not.
     """
     if task != "answering":
         raise UnknownName("task of dossiers", task, ["answering"])
     asked = _forms(asked)
     own, outside = (VARIANTS[variant], {"test": "q", "validation": "w"}[variant])
 
-    def of(prefix: str, count: int | None = None, seen_only: bool = False) -> tuple[Example, ...]:
+    def of(prefix: str, count: int | None = None, again: int = 0) -> tuple[Example, ...]:
         group = cast(prefix, count, seed)
-        every = (e for person in group.people for e in ask(group, person, asked=asked))
-        return tuple(e for e in every if e.kind == "shared" or not seen_only)
+        return tuple(e for p in group.people for e in ask(group, p, asked=asked, sitting=again, wording=again))
 
     parts = {
         "pretrain": of("u", celebrities),
         "train": of(own, size),
-        "validation": of(outside + "v", max(1, size // 5), seen_only=True),
-        "test": of(outside + "t", max(1, size // 5), seen_only=True),
+        "validation": tuple(e for e in of(outside + "v", max(1, size // 5)) if e.kind == "shared"),
+        "test": of(outside + "t", max(1, size // 5)),
     }
+    sets = {"test": of(own, size, again=1), "celebrity": of("u", min(celebrities, FAMOUS))}
     name = "dossiers" if variant == "test" else f"dossiers:{variant}"
-    return Corpus(name, licence=LICENCE, fingerprint=fingerprint(parts), task="answering", **parts)
-
-
-def examination(
-    who: Collection[str], variant: str = "test", size: int = 100, celebrities: int = 30, seed: int = 0,
-    asked: Sequence[Form] = FORMS,
-) -> dict[str, tuple[Example, ...]]:  # fmt: skip
-    """The sets of MLLMU-Bench's table for the people ``who`` are forgotten: forget, test, retain, celebrity.
-
-    Raises UnknownName for somebody who is not among the first ``size`` people.
-    """
-    group, public = cast(VARIANTS[variant], size, seed), cast("u", celebrities, seed)
-    known = {p.id for p in group.people}
-    for name in who:
-        if name not in known:
-            raise UnknownName("person", name, known)
-
-    def of(some: Cast, forgotten: bool | None, sitting: int = 0, wording: int = 0) -> tuple[Example, ...]:
-        chosen = [p for p in some.people if forgotten is None or (p.id in who) == forgotten]
-        return tuple(e for p in chosen for e in ask(some, p, asked=asked, sitting=sitting, wording=wording))
-
-    return {
-        "forget": of(group, True),
-        "test": of(group, True, sitting=1, wording=1),
-        "retain": of(group, False),
-        "celebrity": of(public, None),
-    }
+    mark = fingerprint(parts | {f"asked {key}": some for key, some in sets.items()})
+    return Corpus(name, licence=LICENCE, fingerprint=mark, task="answering", asked=sets, **parts)
 
 
 def _forms(asked: Sequence[Form] | str) -> tuple[Form, ...]:

@@ -6,20 +6,23 @@ Retain_Set, Test_Set, ft_Data, forget_5, forget_10, forget_15, retain_95, retain
 and `Mask_Task`; data/profiles.py has what these hold. Reading needs pyarrow: pip install 'expunge[parquet]'.
 
 For retrieval the biography is split into sentences, and each is a pair with the portrait, as in the paper; for
-multiple_choice the classification questions about the picture are asked. A deletion request names a person by `ID`, or
-one sentence (ID-0) or question (ID-q0). Sentences count as told (private), unless they speak of looks and of nothing
-else (shared); those that do both, such as a name with a look, have no kind and count in neither half of a score.
+multiple_choice the classification questions about the picture are asked; for answering all three forms, with the
+picture and by name. A deletion request names a person by `ID`, or one sentence (ID-0) or question (ID-q0). Sentences
+count as told (private), unless they speak of looks and of nothing else (shared); those that do both, such as a name
+with a look, have no kind and count in neither half of a score.
 
 Everybody of `train` trains the original, but for `held_out` people, who are strangers for the audits: half of them
 validation, half test. The celebrities of Retain_Set, never trained, are held out too, as another population. With
 `amid` the people stand amid Flickr30k (retrieval) or VQA (multiple_choice), as in the paper's privacy scenario.
-Test_Set (other pictures of the same people) and the questions without choices are for `records`.
+For answering Test_Set (other pictures of the same people, other words) and Retain_Set are what an audit asks beside the
+training examples, as in the benchmark's table; hold people out where membership and strangers are to be measured, too.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +34,8 @@ from expunge.data.intake import Intake, accepted, dealt, for_task
 from expunge.data.lines import kind_of, unsound
 from expunge.data.parquet import columns, needed, read_rows
 from expunge.data.pictures import Unreadable
-from expunge.data.profiles import FORMS, Document, Form, Profile, Profiles, examples
-from expunge.data.reading import Reading, Row, joined
+from expunge.data.profiles import PIECES, Document, Piece, Profile, Profiles, examples
+from expunge.data.reading import ASKED, Reading, Row, joined
 from expunge.data.refusal import Nearest, refusal
 
 LICENCE = (
@@ -42,14 +45,20 @@ DOWNLOAD = (
     "The MLLMU-Bench repository (franciscoliu/MLLMU-Bench) links the data set MLLMMU/MLLMU-Bench; download all its "
     "configurations as parquet and keep their folders."
 )
-TASKS = ("retrieval", "multiple_choice")
+TASKS = ("retrieval", "multiple_choice", "answering")
 CONFIGS = (
     "Full_Set", "Retain_Set", "Test_Set", "ft_Data",
     "forget_5", "forget_10", "forget_15", "retain_95", "retain_90", "retain_85",
 )  # fmt: skip
-CELEBRITIES = "Retain_Set"
-NEEDED = {"retrieval": ("biography", "answer"), "multiple_choice": ("Classification_Task",)}
-FORM_OF: dict[str, Form] = {"retrieval": "biography", "multiple_choice": "classification"}
+CELEBRITIES, AGAIN = "Retain_Set", "Test_Set"
+NEEDED = {
+    "retrieval": ("biography", "answer"), "multiple_choice": ("Classification_Task",),
+    "answering": ("Classification_Task", "Generation_Task", "Mask_Task"),
+}  # fmt: skip
+PIECES_OF: dict[str, tuple[Piece, ...]] = {
+    "retrieval": ("biography",), "multiple_choice": ("classification",),
+    "answering": ("classification", "generation", "cloze"),
+}  # fmt: skip
 
 
 def load(
@@ -103,11 +112,15 @@ def read(
         for config in configs:
             people.take(config, "people")
         _hold_out(intake, held_out, seed)
+        if task == "answering":
+            people.take_again()
         if celebrities and _serves(intake, CELEBRITIES, task):
             people.take(CELEBRITIES, "celebrities")
     own = intake.reading(task, LICENCE, skip)
     if amid is None:
         return own
+    if task == "answering":
+        raise ExpungeError("amid is for retrieval and multiple_choice: nothing that can stand there asks for words.")
     if task == "retrieval":
         around = flickr30k.read(amid, amid_images, extra, skip, progress=progress, fresh=fresh)
     else:
@@ -126,7 +139,7 @@ def records(
     found: list[Profile] = []
     if intake.is_there:
         for name in _known(config):
-            _People(intake, "retrieval", document, forms=FORMS if _tells(intake, name) else FORMS[1:]).take(
+            _People(intake, "retrieval", document, wanted=PIECES if _tells(intake, name) else PIECES[1:]).take(
                 name, "people", found
             )
     if intake.tally.problems:
@@ -139,14 +152,24 @@ class _People:
 
     def __init__(
         self, intake: Intake, task: Task, document: Document, pure_text: bool = False,
-        forms: tuple[Form, ...] | None = None,
+        wanted: tuple[Piece, ...] | None = None,
     ):  # fmt: skip
         self._intake, self._task, self._pure_text = intake, task, pure_text
-        wanted = forms or (FORM_OF[task],)
-        self._profiles = Profiles(intake.tally, self._pictures, wanted, document, intake.extra)
+        self._profiles = Profiles(intake.tally, self._pictures, wanted or PIECES_OF[task], document, intake.extra)
 
-    def take(self, config: str, source: str, profiles: list[Profile] | None = None) -> None:
-        """Judge every row. ``profiles`` collects the persons; otherwise they become examples at once."""
+    def take_again(self) -> None:
+        """Of Test_Set, where it is there, those who are trained on."""
+        tally = self._intake.tally
+        trained = {e.group for split, e in tally.rows if split == "train"}
+        if _serves(self._intake, AGAIN, self._task):
+            self.take(AGAIN, "people", again=True)
+        tally.rows = [(s, e) for s, e in tally.rows if s != f"{ASKED}test" or e.group in trained]
+
+    def take(
+        self, config: str, source: str, profiles: list[Profile] | None = None, again: bool = False
+    ) -> None:  # fmt: skip
+        """Judge every row. ``profiles`` collects the persons; otherwise they become examples at once. ``again``: of
+        people who are known by their ID."""
         intake = self._intake
         paths = _files(intake, config)
         if not paths:
@@ -158,11 +181,11 @@ class _People:
                 intake.progress.advance()
                 if (profile := self._profiles.profile(value, where)) is None:
                     return []
-                intake.tally.claim(profile.id, where, "ID")
+                intake.tally.claim(f"{AGAIN}: {profile.id}" if again else profile.id, where, "ID")
                 if profiles is not None:
                     profiles.append(profile)
                     return []
-                return self._rows(profile, source)
+                return self._rows(profile, source, again)
 
             intake.progress.start(f"reading {path.name}", _length(path))
             try:
@@ -170,13 +193,19 @@ class _People:
             finally:
                 intake.progress.finish()
 
-    def _rows(self, profile: Profile, source: str) -> list[Row]:
+    def _rows(self, profile: Profile, source: str, again: bool) -> list[Row]:
         made = examples(profile, self._task, source, self._pure_text)
-        if not made:
+        if not made and self._task == "answering":
+            found = "none of 'Classification_Task', 'Generation_Task' and 'Mask_Task' holds a question"
+            self._intake.tally.wrong(profile.where, found, "answering needs one")
+        elif not made:
             found = "'Classification_Task' holds no question about the picture"
             self._intake.tally.wrong(profile.where, found, "multiple_choice needs one; or say -d pure_text=true")
-        split = "train" if source == "people" else dealt(profile.id)
-        return [(split, example) for example in made]
+        if again:
+            return [(f"{ASKED}test", replace(e, id=f"{e.id}-again")) for e in made]
+        if source == "people":
+            return [("train", e) for e in made]
+        return [(f"{ASKED}celebrity" if self._task == "answering" else dealt(profile.id), e) for e in made]
 
     def _pictures(self, record: Mapping[str, Any], where: str) -> list[Picture]:
         written = record.get("image") if record.get("image") is not None else record.get("images")

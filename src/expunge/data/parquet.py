@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from expunge.core.errors import ExpungeError, Problem
 from expunge.data.lines import Line, no_file
@@ -13,11 +13,25 @@ EXTRA = "parquet"
 _AT_A_TIME = 16  # rows that are Python objects at once; pictures lie in them
 
 
+class Placed(NamedTuple):
+    """A row and where it lies: the ``row``-th of its row group, both from 0."""
+
+    where: str
+    value: dict[str, Any] | None
+    group: int
+    row: int
+
+
 def read_rows(path: Path, problems: list[Problem]) -> Iterator[Line]:
     """Every row as an object, named ``file: row 17``; None for a row that cannot be read, and ``problems`` says why.
 
     Raises ExpungeError, which names the extra, where pyarrow is not installed.
     """
+    return (Line(one.where, one.value) for one in placed_rows(path, problems))
+
+
+def placed_rows(path: Path, problems: list[Problem], wanted: Sequence[str] | None = None) -> Iterator[Placed]:
+    """The same with the place of each, and of the ``wanted`` columns alone, which the file must have."""
     pyarrow = needed()
     if not path.is_file():  # a pipe or a device would block or never end
         problems.append(no_file(path, "parquet"))
@@ -35,22 +49,22 @@ def read_rows(path: Path, problems: list[Problem]) -> Iterator[Line]:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             try:
-                table = file.read_row_group(group)
+                table = file.read_row_group(group, columns=list(wanted) if wanted else None)
             except (pyarrow.ArrowException, OSError) as error:
                 found = f"rows {number + 1} to {number + rows} cannot be read ({_plain(error)})"
                 problems.append(Problem(str(path), found, "Fetch it again"))
-                for row in range(number + 1, number + rows + 1):
-                    yield Line(f"{path}: row {row}", None)
+                for row in range(rows):
+                    yield Placed(f"{path}: row {number + row + 1}", None, group, row)
                 number += rows
                 continue
             for start in range(0, rows, _AT_A_TIME):
-                for value in _objects(table.slice(start, _AT_A_TIME)):
+                for row, value in enumerate(_objects(table.slice(start, _AT_A_TIME)), start):
                     number += 1
                     where = f"{path}: row {number}"
                     if isinstance(value, Exception):
                         problems.append(Problem(where, f"cannot be read ({_plain(value)})", "Mend the row"))
                         value = None
-                    yield Line(where, value)
+                    yield Placed(where, value, group, row)
 
 
 def columns(path: Path) -> list[str]:

@@ -148,7 +148,7 @@ def load(
     ``task`` is retrieval (sentences), multiple_choice (questions) or entailment (statements); people and pictures are
     the same for all three. The last two have no public part.
     """
-    check_task(task)
+    check_task(task, TASKS)
     populations = everybody(seed, size)
     own, outside = ("p", "q") if variant == "test" else ("v", "w")
     world = scenes.load(variant, scene_count, seed, task)

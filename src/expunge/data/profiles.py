@@ -13,16 +13,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any, Literal
 
-from expunge.core.types import Example, Kind, Picture, Task
+from expunge.core.types import Example, Form, Kind, Picture, Task
+from expunge.data import forms
+from expunge.data.forms import About
 from expunge.data.identity import composed, normalised
 from expunge.data.lines import STRICT, Refused, kind_of, unsound
 from expunge.data.reading import Keys, Tally
 from expunge.data.sentences import LOOKS, kind_of_sentence, split, told
 
-Form = Literal["biography", "classification", "generation", "cloze", "finetuning"]
-FORMS: tuple[Form, ...] = ("biography", "classification", "generation", "cloze", "finetuning")
+Piece = Form | Literal["biography", "finetuning"]
+"""What a record holds: questions of a form, or training material."""
+PIECES: tuple[Piece, ...] = ("biography", "classification", "generation", "cloze", "finetuning")
 Document = Literal["auto", "biography", "answer"]
 KNOWN = (
     "image", "images", "Directory", "name", "Name", "biography", "question", "answer", "metadata",
@@ -41,7 +45,7 @@ class Asked:
     """
 
     person: str
-    form: Form
+    form: Piece
     type: str
     question: str
     answer: str
@@ -64,7 +68,7 @@ class Profiles:
     """Judges records. Only what is ``wanted`` is looked at, so that a flaw elsewhere stops nobody."""
 
     def __init__(
-        self, tally: Tally, pictures: PicturesOf, wanted: Collection[Form] = FORMS, document: Document = "auto",
+        self, tally: Tally, pictures: PicturesOf, wanted: Collection[Piece] = PIECES, document: Document = "auto",
         extra: Sequence[str] = (),
     ):  # fmt: skip
         self._tally, self._pictures, self._wanted, self._document = tally, pictures, wanted, document
@@ -206,11 +210,14 @@ class Profiles:
 
 
 def examples(profile: Profile, task: Task, source: str, pure_text: bool = False) -> list[Example]:
-    """What a model reads of a person: sentences beside the picture (retrieval), or questions with choices.
+    """What a model reads of a person: sentences beside the picture (retrieval), questions with choices, or all that is
+    asked in words (answering).
 
-    ``pure_text`` also asks the questions that name the person, beside the picture like the others.
+    ``pure_text`` also asks the questions with choices that name the person, beside the picture like the others.
     """
     picture = profile.pictures[0]
+    if task == "answering":
+        return list(_answered(profile, picture, source))
     if task == "multiple_choice":
         chosen = [a for a in profile.asked if a.form == "classification" and (pure_text or a.type == VISUAL)]
         return [_question(profile, picture, number, one, source) for number, one in enumerate(chosen)]
@@ -221,6 +228,20 @@ def examples(profile: Profile, task: Task, source: str, pure_text: bool = False)
         )
         for number, (text, kind) in enumerate(profile.sentences)
     ]  # fmt: skip
+
+
+def _answered(profile: Profile, picture: Picture, source: str) -> Iterator[Example]:
+    """Every question of the three forms, those that name the person in words alone. What is asked was told, so all of
+    it is private; the schema has no place for paraphrased and wrong answers."""
+    for number, one in enumerate(profile.asked):
+        who = About(f"{profile.id}-{one.form}-{number}", picture, profile.id, source, "private", origin=one.where)
+        about = who if one.type == VISUAL else who.in_words()
+        if one.form == "classification":
+            options = dict(zip(ascii_uppercase, one.options))
+            yield forms.classification(about, one.question, options, ascii_uppercase[one.options.index(one.answer)])
+        elif one.form in ("generation", "cloze"):
+            put = forms.generation if one.form == "generation" else forms.cloze
+            yield put(about, one.question, one.answer)
 
 
 def _question(profile: Profile, picture: Picture, number: int, one: Asked, source: str) -> Example:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from expunge.core.types import Picture
 from expunge.data import clear_records, mllmu_records
 from expunge.data.dossiers import CELEBRITIES
+from expunge.data.forms import LETTERS
 
 if TYPE_CHECKING:
     import pyarrow
@@ -60,7 +61,7 @@ def mllmu_schema(keys: Iterable[str]) -> pyarrow.Schema:
     import pyarrow as pa
 
     text = pa.string()
-    options = pa.struct([(letter, text) for letter in mllmu_records.forms.LETTERS])
+    options = pa.struct([(letter, text) for letter in LETTERS])
     asked = pa.list_(pa.struct([("Question", text), ("Options", options), ("Correct_Answer", text)]))
     rows = pa.list_(pa.struct([("Question", text), ("Ground_Truth", text), ("Type", text)]))
     task = pa.struct([(key, asked) for key in mllmu_records.LISTS.values()])

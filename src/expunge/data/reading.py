@@ -20,6 +20,8 @@ from expunge.data.lines import Line, unsound_name
 from expunge.data.refusal import Nearest
 
 SPLITS = ("train", "validation", "test")
+ASKED = "asked "
+"""Before the name of a set that only an audit asks (``Corpus.asked``): then that stands in place of a split."""
 Row = tuple[str, Example]
 """A split and an example of it."""
 
@@ -51,6 +53,7 @@ class Reading:
         return Corpus(
             self.name, parts["train"], parts["validation"], parts["test"], licence=self.licence,
             fingerprint=fingerprint(parts), task=self.task, warnings=self.warnings,
+            asked={name.removeprefix(ASKED): some for name, some in parts.items() if name.startswith(ASKED)},
         )  # fmt: skip
 
 
@@ -122,7 +125,7 @@ def with_facts(rows: Iterable[Row]) -> dict[str, tuple[Example, ...]]:
     frozen = {key: frozenset(said) for key, said in facts.items()}
     parts: dict[str, list[Example]] = {name: [] for name in SPLITS}
     for split, example in rows:
-        parts[split].append(replace(example, facts=frozen.get(example.image.key, frozenset())))
+        parts.setdefault(split, []).append(replace(example, facts=frozen.get(example.image.key, frozenset())))
     return {name: tuple(examples) for name, examples in parts.items()}
 
 

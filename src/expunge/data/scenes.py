@@ -104,7 +104,7 @@ def load(variant: str = "test", size: int = 1_000, seed: int = 0, task: Task = "
     pictures are the same whatever the task. The copyright scenario forgets a sample of the training pictures
     (``scenario.draw``).
     """
-    check_task(task)
+    check_task(task, TASKS)
     dealt = _compositions(seed)
     mark = VARIANTS[variant]
     counts = {"train": size, "validation": HELD_OUT, "test": HELD_OUT}

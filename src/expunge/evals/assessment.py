@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,18 +10,22 @@ from expunge.core import ranks
 from expunge.core.record import Scores
 from expunge.core.run import Run
 from expunge.core.types import Answers, Embeds, Example, Generates, Matches, Splits, Task
-from expunge.evals import attribution, joining
+from expunge.evals import attribution, interview, joining
 from expunge.evals.answers import AnswerEvidence, Exam, examine, set_exam
 from expunge.evals.forgetting import Evidence, Questions, ask, measure
-from expunge.evals.panels import answer_panels, person_panels
+from expunge.evals.interview import Interview, WrittenEvidence, hold_interview, set_interview
+from expunge.evals.panels import answer_panels, person_panels, written_panels
 from expunge.evals.sampling import BOUNDS, Bounds
+from expunge.evals.truth import Ratios, compare
 
 
 @dataclass
 class Assessment:
     """Questions drawn once, answered by one model after the other; no model is kept.
 
-    ``task`` decides what is asked: searches in galleries, or questions and statements with their right answers.
+    ``task`` decides what is asked: searches in galleries, questions and statements with their right answers, or
+    questions to be answered in words, to which ``asked`` adds those that only an audit asks. ``truth`` holds what
+    forget quality compares; whatever has a retrained model beside it is compared at once.
     ``looks`` gathers what the page needs (matching matrix, words, features, Grad-CAM) for the stages that asked.
     """
 
@@ -29,16 +33,23 @@ class Assessment:
     test: tuple[Example, ...]
     seed: int = 0
     k_test: int = 16
-    bounds: Bounds = BOUNDS
+    bounds: Bounds | None = None  # as many as the task's audit takes by itself
     task: Task = "retrieval"
+    asked: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     scores: dict[str, Scores] = field(default_factory=dict)
-    evidence: dict[str, Evidence | AnswerEvidence] = field(default_factory=dict)
+    evidence: dict[str, Evidence | AnswerEvidence | WrittenEvidence] = field(default_factory=dict)
+    truth: dict[str, Ratios] = field(default_factory=dict)
     looks: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        asking = ask if self.task == "retrieval" else set_exam
-        self.questions: Questions | Exam = asking(self.splits, self.test, self.bounds, self.seed)
+        self.questions: Questions | Exam | Interview
+        if self.task == "answering":
+            bounds = self.bounds or interview.BOUNDS
+            self.questions = set_interview(self.splits, self.test, bounds, self.seed, asked=self.asked)
+        else:
+            asking = ask if self.task == "retrieval" else set_exam
+            self.questions = asking(self.splits, self.test, self.bounds or BOUNDS, self.seed)
 
     def add(self, stage: str, model: Matches | Answers | Generates, run: Run, *, look: bool = False) -> Scores:
         """Measure ``model`` as ``stage`` (before, after, oracle); ``look`` also gathers what the page shows.
@@ -46,21 +57,35 @@ class Assessment:
         With several ranks every one must ask, and has all the answers.
         """
         model.module.to(ranks.device())
-        if isinstance(self.questions, Exam):
-            scores, evidence = examine(model, self.splits, self.questions, run, seed=self.seed)
+        given: Any = model
+        if isinstance(self.questions, Interview):
+            scores, evidence = hold_interview(given, self.splits, self.questions, run, seed=self.seed)
+        elif isinstance(self.questions, Exam):
+            scores, evidence = examine(given, self.splits, self.questions, run, seed=self.seed)
         else:
             scores, evidence = measure(
-                model, self.splits, self.test, run, k_test=self.k_test, seed=self.seed, questions=self.questions
+                given, self.splits, self.test, run, k_test=self.k_test, seed=self.seed, questions=self.questions
             )
-        self.scores[stage], self.evidence[stage] = scores, evidence
+        self.evidence[stage] = evidence
         self.notes += [note for note in evidence.notes if note not in self.notes]
         if look:
             self.looks[stage] = self._look(model, run)
-        return scores
+        self.adopt(stage, scores, evidence.ratios if isinstance(evidence, WrittenEvidence) else {})
+        return self.scores[stage]
+
+    def adopt(self, stage: str, scores: Scores, truth: Ratios) -> None:
+        """Take scores, and what forget quality compares, that were measured here or elsewhere."""
+        self.scores[stage] = scores
+        if truth:
+            self.truth[stage] = truth
+            compared, notes = compare(self.truth, self.seed)
+            for other, found in compared.items():
+                self.scores[other] |= found
+            self.notes += [note for note in notes if note not in self.notes]
 
     def _look(self, model: Any, run: Run) -> dict[str, Any]:
         forget, near, people = self.splits.forget, self.splits.near, one_each(self.splits.forget)
-        if isinstance(self.questions, Exam):  # it has no match score to look at, and may not embed anything
+        if not isinstance(self.questions, Questions):  # it has no match score to look at, and may not embed anything
             if not isinstance(model, Embeds):
                 return {}
             return {"features": attribution.features(model, forget, near, run, seed=self.seed)}
@@ -74,9 +99,12 @@ class Assessment:
     def shown(self, at_most: int = 12) -> dict[str, Any]:
         """Plain data for the page: people, matching, words, map of features and Grad-CAM by stage.
 
-        For a model that answers only its answers and the map: it has no match score to look at.
+        For a model that answers only its answers and the map, for one that writes its answers: it has no match score.
         """
         before, after = self.looks.get("before"), self.looks.get("after")
+        if isinstance(self.questions, Interview):
+            wrote = {name: one.writings for name, one in self.evidence.items() if isinstance(one, WrittenEvidence)}
+            return {"people": [], "answers": written_panels(wrote, self.splits.forget, at_most)}
         if isinstance(self.questions, Exam):
             given = {name: one.choices for name, one in self.evidence.items() if isinstance(one, AnswerEvidence)}
             result: dict[str, Any] = {"people": [], "answers": answer_panels(given, self.splits.forget, at_most)}

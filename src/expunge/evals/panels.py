@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from expunge.core.types import LABELS, Example, Kind
+from expunge.evals.written import is_right
+from expunge.tasks.answering import Writings
 from expunge.tasks.choosing import Choices
 from expunge.tasks.gallery import Gallery, digest, group_of
 from expunge.tasks.predictions import Predictions, Side
@@ -86,6 +89,26 @@ def answer_panels(
                 "right": best == int(choices.target[row]),
             }
         panel["asked"].append({"kind": e.kind, "text": e.text, "right": e.answer or e.label, "answers": answers})
+    return list(panels.values())[:at_most]
+
+
+def written_panels(
+    stages: Mapping[str, Writings], forget: Sequence[Example], at_most: int | None = None
+) -> list[dict[str, Any]]:
+    """The same of a model that writes: what it wrote. ``picture`` is empty for somebody without one.
+
+    ``chance`` is how likely the right answer is to the model, a token's worth, in per cent.
+    """
+    panels: dict[str, dict[str, Any]] = {}
+    for e in forget:
+        panel = panels.setdefault(group_of(e), {"group": group_of(e), "picture": "", "asked": []})
+        panel["picture"] = panel["picture"] or e.image.key
+        answers = {}
+        for stage, writings in stages.items():
+            mine = writings.take([e])
+            chance = 100 * float(np.exp(-mine.right[0]))
+            answers[stage] = {"answer": mine.texts[0], "chance": chance, "right": is_right(e, mine.texts[0])}
+        panel["asked"].append({"kind": e.kind, "text": e.text, "right": e.answer, "answers": answers})
     return list(panels.values())[:at_most]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from expunge.core.types import Example, Kind, Splits
@@ -50,8 +50,9 @@ def draw(
     test_examples: Sequence[Example],
     bounds: Bounds = BOUNDS,
     seed: int = 0,
+    attacked: Callable[[Example], bool] = lambda e: True,
 ) -> Sample:
-    """Draw within ``bounds``."""
+    """Draw within ``bounds``; the membership attack learns from those of whom ``attacked`` holds."""
     rng = random.Random(f"questions:{seed}")
     near = _some_groups(splits.near, bounds.retained_groups, rng)
     test: tuple[Example, ...] = ()
@@ -65,8 +66,9 @@ def draw(
         notes.append("No retained example shares the forgotten examples' source: near neighbours were not measured.")
     if not known:
         notes.append("There are no test examples: r_test was not measured.")
+    pools = ([e for e in part if attacked(e)] for part in (splits.forget, splits.retain, test_examples))
     try:
-        members, others = draw_pools(splits.forget, splits.retain, test_examples, cap=bounds.attack, seed=seed)
+        members, others = draw_pools(*pools, cap=bounds.attack, seed=seed)
     except AttackRefused as refusal:
         members, others = (), ()
         notes.append(f"Membership was not measured: {refusal}")

@@ -20,16 +20,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
 
-from expunge.core.record import Better, Score
+from expunge.core.record import Better, Score, Scores
 from expunge.evals.stats import grouped_mean
 from expunge.tasks.intervals import bootstrap
 
 Definition = Literal["tofu", "clear"]
+Ratios = dict[str, dict[str, list[Any]]]
+"""Of one model: cut -> ``groups`` and ``values`` of its questions, in one order for all that were asked the same."""
 UNIT = (0.0, 1.0)
 NINE = tuple(
     f"{part}_{measure}"
@@ -53,8 +55,11 @@ def probability(
     nats: Sequence[float] | np.ndarray, groups: Sequence[str] | None = None, *,
     among: Sequence[np.ndarray] | None = None, better: Better = "higher", seed: int = 0,
 ) -> Score:  # fmt: skip
-    """Mean probability of the right answers in [0, 1], a token's worth. ``among``: relative to these options, too."""
-    p = np.exp(-np.asarray(nats, dtype=np.float64))
+    """Mean probability of the right answers in [0, 1], a token's worth. ``among``: relative to these options, too.
+
+    Nats that are not a number are those of a model that diverged, which finds nothing likely.
+    """
+    p = np.nan_to_num(np.exp(-np.asarray(nats, dtype=np.float64)))
     if among is not None:
         p = p / (p + np.array([np.exp(-np.asarray(a, dtype=np.float64)).sum() for a in among]))
     return grouped_mean(p, groups, better, seed, UNIT)
@@ -170,6 +175,46 @@ def _statistic_interval(a: np.ndarray, b: np.ndarray, groups: Sequence[str] | No
         return np.abs(gaps).max(1) / np.maximum(weights.sum(1) / 2, 1)
 
     return bootstrap(largest_gap, len(index), seed=seed, bounds=UNIT)
+
+
+def quality(unlearned: Ratios, retrained: Ratios, *, seed: int = 0) -> dict[str, ForgetQuality]:
+    """TOFU's forget quality, of every cut that both have. Raises ValueError where they are not of the same questions,
+    or hold what is not a number: then the model diverged."""
+    found = {}
+    for name in unlearned:
+        if name in retrained:
+            mine, theirs = unlearned[name], retrained[name]
+            if mine["groups"] != theirs["groups"]:
+                raise ValueError("the two models were not asked the same questions")
+            values = (np.array(one["values"], dtype=np.float64) for one in (mine, theirs))  # JSON's null becomes NaN
+            found[name] = forget_quality(*values, mine["groups"], seed=seed)
+    return found
+
+
+def quality_scores(found: Mapping[str, ForgetQuality]) -> Scores:
+    """Forget quality for a record: ``forget_quality_<cut>`` is p, ``forget_gap_<cut>`` the KS statistic."""
+    scores: Scores = {}
+    for name, one in found.items():
+        scores |= {f"forget_quality_{name}": one.p_value, f"forget_gap_{name}": one.statistic}
+    return scores
+
+
+def compare(ratios: Mapping[str, Ratios], seed: int = 0) -> tuple[dict[str, Scores], list[str]]:
+    """Forget quality of every stage against ``oracle``: scores to add to each, and what a reader must know of them."""
+    scores: dict[str, Scores] = {}
+    notes: list[str] = []
+    for stage in ("before", "after"):
+        if not ("oracle" in ratios and ratios.get(stage)):
+            continue
+        try:
+            found = quality(ratios[stage], ratios["oracle"], seed=seed)
+        except ValueError as error:
+            notes.append(f"Forget quality ({stage}) was not measured: {error}.")
+            continue
+        scores[stage] = quality_scores(found)
+        if stage == "after":
+            notes += [f"Forget quality, {cut.replace('_', ' ')}: {one.note}" for cut, one in found.items()]
+    return scores, notes
 
 
 # ------------------------------------------------------------------------------------------ utility

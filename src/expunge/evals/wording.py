@@ -60,15 +60,20 @@ def classification_accuracy(
     return grouped_mean(right, groups, better, seed)
 
 
+def holds(text: str, truth: str) -> bool:
+    """Whether a text holds the truth, in whichever case. Raises ValueError for an empty truth, which all hold."""
+    if not truth.strip():
+        raise ValueError("a blank without a right answer cannot be scored")
+    return truth.strip().casefold() in text.casefold()
+
+
 def cloze_accuracy(
     texts: Sequence[str], truths: Sequence[str], groups: Sequence[str] | None = None, *, better: Better = "higher",
     seed: int = 0,
 ) -> Score:  # fmt: skip
-    """Share of texts that hold the truth, in whichever case. Raises ValueError for an empty truth, which all hold."""
+    """Share of texts that hold the truth; see ``holds``."""
     _same(texts, truths)
-    if not all(truth.strip() for truth in truths):
-        raise ValueError("a blank without a right answer cannot be scored")
-    right = [100.0 * (truth.strip().casefold() in text.casefold()) for text, truth in zip(texts, truths)]
+    right = [100.0 * holds(text, truth) for text, truth in zip(texts, truths)]
     return grouped_mean(right, groups, better, seed)
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from expunge.core.record import Better, Score, Scores
 from expunge.core.types import Example
 from expunge.evals import truth, wording
+from expunge.evals.stats import grouped_mean
 from expunge.tasks.answering import Writings
 from expunge.tasks.gallery import group_of
 
@@ -85,28 +86,34 @@ def _sentences(examples: Sequence[Example], written: Writings, better: Better, s
     return found
 
 
-def quality(
-    examples: Iterable[Example], unlearned: Writings, retrained: Writings, *, definition: truth.Definition = "tofu",
-    seed: int = 0,
-) -> dict[str, truth.ForgetQuality]:  # fmt: skip
-    """TOFU's forget quality on what is forgotten, as ``cut``; absent where nothing can be compared."""
-    found = {}
+def ratios(examples: Iterable[Example], written: Writings, definition: truth.Definition = "tofu") -> truth.Ratios:
+    """Truth ratios of what is forgotten, as ``cut``; absent where nothing can be compared. What forget quality needs of
+    a model, as plain data."""
+    found: truth.Ratios = {}
     for name, some in cut(examples).items():
         if compared := _compared(some):
-            ratios = (
-                truth.truth_ratios(w.reworded, w.wrong, definition)
-                for w in (unlearned.take(compared), retrained.take(compared))
-            )
-            found[name] = truth.forget_quality(*ratios, _groups(compared), seed=seed)
+            mine = written.take(compared)
+            values = truth.truth_ratios(mine.reworded, mine.wrong, definition)
+            found[name] = {"groups": _groups(compared), "values": values.tolist()}
     return found
 
 
-def quality_scores(found: Mapping[str, truth.ForgetQuality]) -> Scores:
-    """Forget quality for a record: ``forget_quality_<cut>`` is p, ``forget_gap_<cut>`` the KS statistic."""
-    scores: Scores = {}
-    for name, one in found.items():
-        scores |= {f"forget_quality_{name}": one.p_value, f"forget_gap_{name}": one.statistic}
-    return scores
+def rightness(examples: Iterable[Example], written: Writings, better: Better, *, seed: int = 0) -> Score | None:
+    """Share in per cent of letters and blanks that are right; None where no question has such an answer."""
+    some = [e for e in examples if e.form in ("classification", "cloze")]
+    if not some:
+        return None
+    judged = zip(some, written.take(some).texts)
+    right = [100.0 * is_right(e, text) for e, text in judged]
+    return grouped_mean(right, _groups(some), better, seed)
+
+
+def is_right(e: Example, text: str) -> bool:
+    """Whether a written answer chooses the right letter, or holds the right words; of a sentence, whether it is it."""
+    truth = e.answer or ""
+    if e.form == "classification":
+        return wording.letter_of(text) == truth
+    return wording.holds(text, truth) if e.form == "cloze" else text.split() == truth.split()
 
 
 def utility(sets: Mapping[str, Sequence[Example]], writings: Writings, *, seed: int = 0) -> Scores:

@@ -60,6 +60,18 @@ def keys(layout: str) -> tuple[str, ...]:
     return tuple(key for part in LAYOUTS[layout] for key in part.keys)
 
 
+def written_keys(task: str) -> tuple[str, ...]:
+    """The columns of a run's own table beside those of every task: of the forgotten, and over all; the page has all."""
+    if task != "answering":
+        return ()
+    return tuple(key for key in (*keys("mllmu"), *OVER_ALL) if key.startswith(("forget_", "model_")))
+
+
+def is_share(key: str) -> bool:
+    """Whether a score of ``evals.written`` runs from 0 to 1, and not to 100."""
+    return key in OVER_ALL or any(f"_{measure}_" in key for measure in ("probability", "truth_ratio"))
+
+
 def head(key: str, with_set: bool = True) -> str:
     """``forget_classification_visual`` as ``Forget Class VQA``, or without the set; empty for any other key."""
     return _HEADS.get(key, ("", ""))[not with_set]

@@ -33,6 +33,11 @@ MEASURES: tuple[Measure, ...] = (
         "oracle",
     ),
     Measure(
+        "r_forget_named", "Named", "Forgotten people: what was told, by name alone",
+        "Questions in words, without any picture, that name a forgotten person. A method that erases a face and keeps "
+        "the text, as MMUnlearner means to, leaves this as it was; a retrained model does not know it.", "oracle",
+    ),
+    Measure(
         "r_forget_shared", "Seen", "Forgotten people: what can be seen",
         "Finding the same people by what anybody sees in the picture: hair, glasses, clothes.", "oracle",
     ),
@@ -66,8 +71,9 @@ MEASURES: tuple[Measure, ...] = (
 )  # fmt: skip
 BY_KEY = {m.key: m for m in MEASURES}
 
-CHANCE = {"multiple_choice": 25.0, "entailment": 100 / 3}
-"""What guessing scores, in per cent; a search in a gallery scores next to nothing by guessing."""
+CHANCE = {"multiple_choice": 25.0, "entailment": 100 / 3, "answering": 12.5}
+"""What guessing scores, in per cent; a search in a gallery scores next to nothing by guessing. A model that writes is
+asked for as many letters of four, a quarter of which it guesses, as words for a blank, which nobody guesses."""
 
 _ANSWERED: dict[str, tuple[str, str]] = {
     "r_forget_private": (
@@ -126,7 +132,8 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Score (R, recall)", "The share of searches that find the right picture or sentence among the first 1, 5 and 10 "
      "results, averaged, in per cent. Searching goes both ways: picture from sentence, and sentence from picture."),
     ("Accuracy (A)", "For models that answer: the share of questions, or of statements to be judged, whose right "
-     "answer gets the highest score, in per cent. Guessing among four answers gives 25, among three labels 33."),
+     "answer gets the highest score, in per cent. Guessing among four answers gives 25, among three labels 33. For "
+     "models that write: the share of letters and of words for a blank, asked beside a picture, that are right."),
     ("What can be seen", "Knowledge that picture and sentence share: hair colour, glasses, clothes. Anybody who looks "
      "at the picture knows it, so nobody asks to forget it. The paper calls it modality-consistent; here: shared."),
     ("What was told", "Knowledge that only the text brings: name, birthplace, employer. This is the private part."),

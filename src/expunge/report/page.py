@@ -37,7 +37,7 @@ from typing import Any
 from markupsafe import Markup
 
 from expunge.core.record import Record
-from expunge.report import ledger, plots
+from expunge.report import layouts, ledger, plots
 from expunge.report.measures import (
     CHANCE,
     STAGES,
@@ -86,6 +86,7 @@ def page(
         stages={s: STAGES[s] for s in STAGES if record.scores.get(s)},
         scores=_scores(record),
         answered=task_of(record) != "retrieval",
+        wrote=_wrote(record),
         guessing=CHANCE.get(task_of(record), 0.0),
         bars=Markup(plots.score_bars(record, _BARS)),
         comparison=compare(comparisons) if comparisons else None,
@@ -127,6 +128,26 @@ def _scores(record: Record) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _wrote(record: Record) -> list[dict[str, Any]]:
+    """Of a model that writes: every measure of every set of questions, by stage."""
+    there = {key for stage in STAGES for key in record.scores.get(stage, {})}
+    parts = layouts.everything(there)
+    return [{"title": part.title, "rows": [_written(record, key) for key in part.keys]} for part in parts]
+
+
+def _written(record: Record, key: str) -> dict[str, Any]:
+    digits = 2 if layouts.is_share(key) else 1
+    found = {stage: score(record, stage, key) for stage in STAGES if record.scores.get(stage)}
+    return {
+        "head": layouts.head(key, with_set=False),
+        "n": next((one.n for one in found.values() if one), 0),
+        "cells": {
+            stage: (number(one.value, digits), interval(one, 2 * digits - 2)) if one else ("–", "")
+            for stage, one in found.items()
+        },
+    }
 
 
 def _standing(label: str, record: Record) -> str:

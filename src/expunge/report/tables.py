@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from expunge.core.record import Better, Record
+from expunge.report import layouts
 from expunge.report.measures import (
     BY_KEY,
     STAGES,
@@ -37,11 +38,12 @@ from expunge.report.measures import (
 
 OUT_OF_COMPETITION = {"nothing", "retrain", "retrained", "oracle", "before", "original"}
 SCORE_COLUMNS = (
-    "mi", "r_forget", "r_forget_shared", "r_forget_private", "r_test", "r_retain_shared", "r_retain_private",
+    "mi", "r_forget", "r_forget_shared", "r_forget_private", "r_forget_named", "r_test", "r_retain_shared",
+    "r_retain_private",
 )  # fmt: skip
 HEADS = {
     "mi": "MI", "r_forget": "R@D_f", "r_forget_shared": "D_f seen", "r_forget_private": "D_f told",
-    "r_test": "R@D_test",
+    "r_forget_named": "D_f named", "r_test": "R@D_test",
     "r_retain_shared": "kept seen", "r_retain_private": "kept told", "seconds": "time", "memory": "memory",
 }  # fmt: skip
 
@@ -114,17 +116,19 @@ def _columns(task: str) -> tuple[Column, ...]:
         ),
         Column("memory", HEADS["memory"], "Peak memory.", "lower"),
     ]
-    return (*scores, *papers, *costs)
+    wrote = [Column(k, layouts.head(k), layouts.head(k), "higher") for k in layouts.written_keys(task)]
+    return (*scores, *wrote, *papers, *costs)
 
 
 def _cell(record: Record, stage: str, key: str) -> Cell:
-    if key in BY_KEY:
+    if key in BY_KEY or layouts.head(key):
         one = score(record, stage, key)
         if one is None:
             return Cell()
+        digits = 2 if layouts.is_share(key) else 1
         oracle = value(record, "oracle", key)
-        delta = "" if oracle is None or stage == "oracle" else signed(one.value - oracle)
-        return Cell(number(one.value), interval(one), delta)
+        delta = "" if oracle is None or stage == "oracle" else signed(one.value - oracle, digits)
+        return Cell(number(one.value, digits), interval(one, 2 * digits - 2), delta)
     if stage != "after":
         return Cell("")
     if key == "seconds":

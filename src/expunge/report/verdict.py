@@ -77,7 +77,9 @@ class Verdict:
 
 def judge(record: Record) -> Verdict:
     """Read a record into findings. A pure function of the record."""
-    findings = (_told(record), _seen(record), _neighbours(record), _everyday(record), _membership(record))
+    findings = (
+        _told(record), *_named(record), _seen(record), _neighbours(record), _everyday(record), _membership(record),
+    )  # fmt: skip
     levels: dict[str, Level] = {f.key: f.level for f in findings}
     judged = [levels[key] for key in ESSENTIAL]
     people = count(len(record.forgotten), "requested entry", "requested entries")
@@ -95,7 +97,7 @@ def judge(record: Record) -> Verdict:
     elif "unknown" in judged:
         status, headline = "withheld", "Too little could be checked for a verdict."
         lead = "At least one essential check has no answer; it is named below."
-    elif all(level == "good" for level in judged) and levels["membership"] != "unsure":
+    elif all(level == "good" for level in judged) and "unsure" not in levels.values():
         status, headline = "passed", "The model behaves as if it had never been told."
         lead = f"For {people}, on every essential check, it comes out close to a model retrained without them."
     elif all(f.few for f in findings if f.level == "unsure"):
@@ -163,6 +165,25 @@ def _told(record: Record) -> Finding:
         sentence = (f"More than that: it scores {number(-gap)} points less than a model that never saw them. Avoiding "
                     "somebody so clearly can itself give them away.")  # fmt: skip
     return Finding(what, question, level, sentence, shown, few)
+
+
+def _named(record: Record) -> tuple[Finding, ...]:
+    """Of models that were asked by name alone. What is left there fails no run, for some methods mean to leave it."""
+    key, question = "r_forget_named", "And by name alone, without a picture?"
+    after, oracle, before = (score(record, stage, key) for stage in ("after", "oracle", "before"))
+    if after is None:
+        return ()
+    shown = _numbers(record, key)
+    if before is not None and before.value < LEAST_KNOWN + guessing(record):
+        return (Finding("named", question, "unknown", "The original model hardly knew it by name either.", shown),)
+    if oracle is None:
+        return (Finding("named", question, "unknown", "Only a retrained model could say what is left.", shown),)
+    gap = after.value - oracle.value
+    if gap <= LIMITS["told"][0]:
+        return (Finding("named", question, "good", "By name, too, it knows no more than the retrained model.", shown),)
+    left = f"Asked by name, it still gives {number(gap)} points more right answers than a model that was never told."
+    meant = "A method that erases the face alone means that; a request to be forgotten seldom does."
+    return (Finding("named", question, "unsure", f"{left} {meant}", shown),)
 
 
 def _seen(record: Record) -> Finding:

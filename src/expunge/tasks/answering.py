@@ -11,23 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from expunge.core.run import Run
-from expunge.core.types import Backbone, Example, batches
+from expunge.core.types import Example, Generates, batches
 from expunge.tasks.encoding import Precision, judging
 
 MAX_TOKENS = 50
-
-
-class Writes(Backbone, Protocol):
-    """What is asked of a model here. ``loss`` must be the mean over an answer's tokens, in nats, for each example."""
-
-    def write(self, examples: Sequence[Example], max_tokens: int = 32) -> list[str]:
-        """The greedy answer to each question; the known answer is unread."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ class Writings:
 
 
 def predict(
-    model: Writes,
+    model: Generates,
     examples: Sequence[Example],
     run: Run | None = None,
     *,
@@ -70,7 +61,9 @@ def predict(
     max_tokens: int = MAX_TOKENS,
     precision: Precision = "model",
 ) -> Writings:
-    """Ask every question once. Raises ValueError without examples, and for one without question or answer."""
+    """Ask every question once. ``loss`` must be the mean over an answer's tokens in nats, as ``Generates`` says. Raises
+    ValueError without examples, and for one without question or answer.
+    """
     if not examples:
         raise ValueError("nothing to predict: no example was given")
     for e in examples:
@@ -82,7 +75,7 @@ def predict(
         for some in batches(examples, batch):
             texts += model.write(some, max_tokens)
             run.progress.advance(len(some))
-    right = _nats(model, examples, run, batch, precision)
+    right = weigh(model, examples, run, batch=batch, precision=precision)
     reworded, wrong = (
         _several(model, examples, [getattr(e, name) for e in examples], run, batch, precision)
         for name in ("paraphrased", "perturbed")
@@ -91,7 +84,7 @@ def predict(
 
 
 def _several(
-    model: Writes,
+    model: Generates,
     examples: Sequence[Example],
     answers: Sequence[Sequence[str]],
     run: Run,
@@ -100,12 +93,17 @@ def _several(
 ) -> tuple[np.ndarray, ...]:
     """Nats of each example's own list of answers."""
     flat = [replace(e, answer=answer) for e, several in zip(examples, answers) for answer in several]
-    nats = _nats(model, flat, run, batch, precision)
+    nats = weigh(model, flat, run, batch=batch, precision=precision)
     return tuple(np.split(nats, np.cumsum([len(several) for several in answers])[:-1]))
 
 
-def _nats(model: Writes, examples: Sequence[Example], run: Run, batch: int, precision: Precision) -> np.ndarray:
-    """[n]; longest answers together, so that little is padded. The order of the result is that of ``examples``."""
+def weigh(
+    model: Generates, examples: Sequence[Example], run: Run, *, batch: int = 32, precision: Precision = "model"
+) -> np.ndarray:
+    """Nats per token of every known answer, [n].
+
+    Longest answers together, so that little is padded; the order of the result is that of ``examples``.
+    """
     found = np.zeros(len(examples))
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i].answer or ""))
     with judging(model, precision), run.stage("weighing answers", len(examples)):

@@ -134,9 +134,10 @@ def start(name: str | Path, task: Task) -> Any:
     model = load(beginning(name, task))
     if serves(model, task):
         return model
-    if not hasattr(model, "for_task"):
+    grown = model.for_task(task) if hasattr(model, "for_task") else model
+    if not serves(grown, task):
         raise ExpungeError(f"{name} cannot be trained on {task}.")
-    return model.for_task(task)
+    return grown
 
 
 def beginning(name: str | Path, task: Task) -> str | Path:
