@@ -7,7 +7,7 @@ Symbols: L, the model's own task loss (nats per example); F(D), mean over mini-b
     the batch's mean loss, at the start, in float32; D_f, D_r, examples with a picture; eta AdamW's; a,
     ``forget_weight``; w, ``retain_weight``.
 Paper: Huo et al., "MMUnlearner: Reformulating Multimodal Machine Unlearning in the Era of Multimodal Large Language
-    Models" (ACL Findings 2025). What is seen of a person is forgotten, what is said of them is kept, so questions in
+    Models" (ACL Findings 2025); what is seen of a person is forgotten, what is said of them is kept, so questions in
     words alone are never climbed.
 Checked against: Z1zs/MMUnlearner fa77c66, data_process/SFRon.py:31-130 (F and the ratio; no official numbers could be
     had), data_process/MLLMU_gen_mask.py:60-90 (the preserve sets), baselines/MLLMU_manifold.py:150-290 (the training).
