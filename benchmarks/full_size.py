@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import psutil
 import torch
 
 from expunge.core.run import Run
@@ -158,7 +158,7 @@ def main() -> None:
     weights = work(asked, clock)
     later = sorted(clock.seconds[1:]) or clock.seconds  # the first step also warms up
     on_gpu = DEVICE.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() if on_gpu else psutil.Process().memory_info().rss
+    peak = torch.cuda.max_memory_allocated() if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     where = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     seconds = later[len(later) // 2]
     print(json.dumps({
