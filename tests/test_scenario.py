@@ -30,6 +30,17 @@ def test_the_same_seed_draws_the_same_and_pictures_come_whole():
     assert len(draw(whole, 4, "samples", 0)) == 4
 
 
+def test_people_are_drawn_by_their_pictures_alone():
+    dossiers = load_corpus("dossiers", data_options={"size": 12, "celebrities": 2}, task="answering")
+    splits = dossiers.split(draw(dossiers, 2, "pictured", 0))
+    who = {e.group for e in splits.forget}
+    assert who == set(draw(dossiers, 2, "groups", 0)) and all(e.pictured for e in splits.forget)
+    stays = [e for e in splits.retain if e.group in who]
+    assert stays and not any(e.pictured for e in stays)
+    with pytest.raises(ExpungeError, match="has 12 groups with pictures of people, so 13"):
+        draw(dossiers, 13, "pictured", 0)
+
+
 def test_a_task_is_asked_of_the_same_pictures():
     told = load_corpus("scenes", data_options={"size": 60})
     asked = load_corpus("scenes", data_options={"size": 60}, task="entailment")

@@ -248,22 +248,23 @@ def asked_of_data(
 
 
 def draw(corpus: Corpus, size: int, unit: Unit, seed: int, source: str = "") -> tuple[str, ...]:
-    """Who is forgotten: groups by name, or the ids of all examples of the drawn pictures or samples.
+    """Who is forgotten: groups by name, or the ids of all examples of the drawn pictures or samples, or of the drawn
+    groups' pictures.
 
     Without ``source`` it is "people" where the data has them, and everything where it has not. Raises ExpungeError when
     there are not that many.
     """
     sources = {e.source for e in corpus.train}
     source = source or ("people" if "people" in sources else "")
-    pool = [e for e in corpus.train if e.source == source or not source]
+    pool = [e for e in corpus.train if (e.source == source or not source) and (unit != "pictured" or e.pictured)]
     named: dict[str, list[Example]] = {}
     for e in pool:
-        name = {"groups": e.group, "pictures": e.image.key, "samples": e.id}[unit]
+        name = {"groups": e.group, "pictures": e.image.key, "samples": e.id, "pictured": e.group}[unit]
         if name:
             named.setdefault(name, []).append(e)
     if size > len(named):
-        raise ExpungeError(
-            f"{corpus.name} has {len(named)} {unit}{f' of {source}' if source else ''}, so {size} cannot be forgotten."
-        )
+        counted = "groups with pictures" if unit == "pictured" else unit
+        where = f" of {source}" if source else ""
+        raise ExpungeError(f"{corpus.name} has {len(named)} {counted}{where}, so {size} cannot be forgotten.")
     chosen = sorted(random.Random(f"forget:{seed}").sample(sorted(named), size))
     return tuple(chosen) if unit == "groups" else tuple(sorted(e.id for name in chosen for e in named[name]))

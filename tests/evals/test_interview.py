@@ -60,6 +60,20 @@ def test_somebody_forgotten_in_part_has_stayed():
     assert sets["forget"] == some.forget and set(sets["retain"]) == {*some.retain, *SPLITS.forget}
 
 
+def test_those_forgotten_by_their_pictures_are_asked_by_name_all_the_same():
+    faces = tuple(e for e in SPLITS.forget if e.pictured)
+    kept = tuple(e for e in SPLITS.forget if not e.pictured)
+    by_face = Splits(faces, (*kept, *SPLITS.retain))
+    sets, whole = sets_of(by_face, CORPUS.asked), sets_of(SPLITS, CORPUS.asked)
+    assert faces and kept and {k: set(v) for k, v in sets.items()} == {k: set(v) for k, v in whole.items()}
+    asked = set_interview(by_face, CORPUS.test, Bounds(retained_groups=5, attack=20), asked=CORPUS.asked)
+    assert set(asked.rights["r_forget_named"]) == {e for e in kept if e.kind != "shared"}
+    assert not WHO & {e.group for e in (*asked.sets["retain"], *asked.members)}
+    assert all(e.pictured for e in (*asked.members, *asked.others))
+    one_picture_stays = Splits(faces[1:], (faces[0], *kept, *SPLITS.retain))
+    assert faces[0].group not in {e.group for e in sets_of(one_picture_stays, CORPUS.asked)["test"]}
+
+
 def test_as_many_who_stay_are_asked_as_bounds_say():
     few = set_interview(SPLITS, CORPUS.test, Bounds(retained_groups=3, attack=20), asked=CORPUS.asked)
     assert len({e.group for e in few.sets["retain"]}) == 3
@@ -108,7 +122,7 @@ def test_a_model_that_diverged_is_no_good_forgetter():
     made.add("after", Diverged(lambda e: False), Run())
     assert "forget_quality_visual" not in made.scores["after"]
     assert any("diverged" in note for note in made.notes)
-    assert made.scores["after"]["mi"].value < 50
+    assert made.scores["after"]["mi"].value <= 50
 
 
 def test_panels_hold_what_was_written():

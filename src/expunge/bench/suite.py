@@ -13,7 +13,7 @@
     label = "privacy"
     data = "people"
     sizes = [5, 50]                # how many are forgotten, drawn by seed …
-    unit = "groups"                # … as groups, pictures or samples of ``source``; or who = ["p017"]
+    unit = "groups"                # … as groups, pictures, samples or pictured of ``source``; or who = ["p017"]
     tasks = ["retrieval"]          # or "*"
     make_original = { epochs = 5, lr = 1e-5, batch = 32 }   # your own data: the original is trained first, not given
 

@@ -24,8 +24,9 @@ Form = Literal["classification", "generation", "cloze"]
 Task = Literal["retrieval", "multiple_choice", "entailment", "answering"]
 TASKS: tuple[Task, ...] = ("retrieval", "multiple_choice", "entailment", "answering")
 """What a run may be asked for. ``answering`` is for models that write."""
-Unit = Literal["groups", "pictures", "samples"]
-"""What is drawn when somebody asks for a number of them to be forgotten."""
+Unit = Literal["groups", "pictures", "samples", "pictured"]
+"""What is drawn when somebody asks for a number of them to be forgotten. ``pictured`` are groups of which only the
+examples with a picture go: what is said of them in words alone is kept."""
 LABELS = ("contradiction", "neutral", "entailment")
 """What a statement may be to a picture, in the order of the classes of the released entailment models."""
 Batch = dict[str, Any]

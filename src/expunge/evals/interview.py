@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -61,10 +61,11 @@ class WrittenEvidence:
 
 def sets_of(splits: Splits, asked: Mapping[str, Sequence[Example]]) -> dict[str, tuple[Example, ...]]:
     """The sets of a benchmark's table: forget and retain with what ``Corpus.asked`` adds to them, then the others."""
-    kept = {e.group for e in splits.retain if e.group is not None}
+    retain, named = apart(splits)
+    kept = {e.group for e in retain if e.group is not None}
     gone = {e.group for e in splits.forget if e.group is not None} - kept
     found: dict[str, tuple[Example, ...]] = dict.fromkeys(asked, ()) | {
-        "forget": splits.forget, "retain": splits.retain,
+        "forget": (*splits.forget, *named), "retain": retain,
     }  # fmt: skip
     for name, examples in asked.items():
         out = gone if name == "retain" else kept  # somebody forgotten in part has stayed
@@ -73,12 +74,30 @@ def sets_of(splits: Splits, asked: Mapping[str, Sequence[Example]]) -> dict[str,
     return {name: found[name] for name in order}
 
 
+def apart(splits: Splits) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """What is retained, without and with what is said in words alone of those whose pictures are all forgotten.
+
+    The latter is kept and asked about among the forgotten all the same: whether it stayed is what a method that forgets
+    by the picture is judged by.
+    """
+    whole = {e.group for e in splits.forget if not e.pictured} | {e.group for e in splits.retain if e.pictured}
+    unseen = {e.group for e in splits.forget if e.pictured} - whole - {None}
+    named = tuple(e for e in splits.retain if e.group in unseen)
+    return tuple(e for e in splits.retain if e.group not in unseen), named
+
+
 def set_interview(
     splits: Splits, test_examples: Sequence[Example], bounds: Bounds = BOUNDS, seed: int = 0, *,
     asked: Mapping[str, Sequence[Example]] | None = None,
 ) -> Interview:  # fmt: skip
     """Draw the questions: all about the forgotten, of those who stay as many as ``bounds`` say."""
-    drawn = sampling.draw(splits, test_examples, bounds, seed, lambda e: e.form in ("generation", None))
+    retain, _ = apart(splits)
+    seen = all(e.pictured for e in splits.forget)  # then like is compared with like
+
+    def attacked(e: Example) -> bool:
+        return e.form in ("generation", None) and (e.pictured or not seen)
+
+    drawn = sampling.draw(replace(splits, retain=retain), test_examples, bounds, seed, attacked)
     near = {e.group for e in drawn.near} - {None}
     sets = sets_of(splits, asked or {})
     sets["retain"] = tuple(e for e in sets["retain"] if e.group in near) or drawn.near
@@ -86,7 +105,7 @@ def set_interview(
         name: _pictured([e for e in examples if kind is None or e.kind == kind])
         for name, (examples, kind) in drawn.asked.items()
     }
-    rights["r_forget_named"] = tuple(e for e in splits.forget if not e.pictured and e.kind != "shared")
+    rights["r_forget_named"] = tuple(e for e in sets["forget"] if not e.pictured and e.kind != "shared")
     rights["r_test"] = _pictured(drawn.known)
     for name, examples in sets.items():  # what an audit adds, such as a choice of names, counts too
         if name in ("forget", "retain") and f"r_{name}" in rights:

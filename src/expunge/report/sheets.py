@@ -197,7 +197,8 @@ def _where(results: Results, block: GridBlock) -> tuple[str, str]:
 
 
 def _size(block: GridBlock) -> str:
-    unit = {"groups": "forgotten", "pictures": "pictures forgotten", "samples": "samples forgotten"}
+    unit = {"groups": "forgotten", "pictures": "pictures forgotten", "samples": "samples forgotten",
+            "pictured": "forgotten by their pictures"}  # fmt: skip
     seeds = f"{len(block.seeds)} seed{'s' if len(block.seeds) != 1 else ''}"
     return f"{block.size} {unit.get(block.unit, 'forgotten')}, {seeds}"
 

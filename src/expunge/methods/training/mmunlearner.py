@@ -94,8 +94,10 @@ class MMUnlearner(Method[Backbone]):
         rng = random.Random(f"mmunlearner:{run.seed}")
         forget, retain = pictured(splits.forget), list(pictured(splits.retain))
         retain = rng.sample(retain, min(self.weighed or len(retain), len(retain)))
-        words = [e for e in splits.forget if not e.pictured]
-        others = [e for e in splits.retain if not e.pictured]
+        who = {e.group for e in splits.forget} - {None}
+        said = [e for e in (*splits.forget, *splits.retain) if not e.pictured]
+        words = [e for e in said if e.group in who]
+        others = [e for e in said if e.group not in who]
         words += rng.sample(others, min(self.weighed or len(others), len(others)))
         made = Masks()
         torch.manual_seed(run.seed)
