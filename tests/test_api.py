@@ -17,22 +17,14 @@ from expunge.core.folder import open_run
 from expunge.core.run import Run
 from expunge.evals.assessment import Assessment
 from expunge.testing import small_albef, small_corpus, small_painter, small_writer
+from writing_pairs import write_pairs
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """pictures/, pairs.jsonl, ALBEF.pth with its vocab.txt, and two generators."""
     place = tmp_path_factory.mktemp("own")
-    (place / "pictures").mkdir()
-    corpus, names, lines = small_corpus(), {}, []
-    for split, examples in (("train", corpus.train), ("validation", corpus.validation), ("test", corpus.test)):
-        for e in examples:
-            if e.image.key not in names:
-                names[e.image.key] = f"pictures/{len(names)}.png"
-                e.image.open(32).save(place / names[e.image.key])
-            line = {"id": e.id, "image": names[e.image.key], "text": e.text, "group": e.group, "source": e.source}
-            lines.append(json.dumps(line | {"kind": e.kind, "split": split}))
-    (place / "pairs.jsonl").write_text("\n".join(lines))
+    write_pairs(place, small_corpus())
     model = small_albef()
     model.save_official(place / "ALBEF.pth")
     words = sorted(model.processor.tokenizer.get_vocab().items(), key=lambda item: item[1])

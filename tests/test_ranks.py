@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 import expunge
 from expunge.core.folder import open_run
 from expunge.testing import small_albef, small_corpus
+from launching import FSDP, launched
+from writing_pairs import write_pairs
 
 OPTIONS = ["anchors=random", "epochs=1", "least_steps=3", "texts_per_sample=2"]
-FSDP = "--use_fsdp --fsdp_version 2 --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split()
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("ranks")
-    (place / "pictures").mkdir()
-    corpus, names, lines = small_corpus(), {}, []
-    for split, examples in (("train", corpus.train), ("validation", corpus.validation), ("test", corpus.test)):
-        for e in examples:
-            if e.image.key not in names:
-                names[e.image.key] = f"pictures/{len(names)}.png"
-                e.image.open(32).save(place / names[e.image.key])
-            line = {"id": e.id, "image": names[e.image.key], "text": e.text, "group": e.group, "source": e.source}
-            lines.append(json.dumps(line | {"kind": e.kind, "split": split}))
-    (place / "pairs.jsonl").write_text("\n".join(lines))
+    write_pairs(place, small_corpus())
     small_albef().save_pretrained(place / "start")
     return place
 
@@ -44,22 +30,11 @@ def plain(scores) -> dict[str, str]:
     return {name: repr(score) for name, score in scores.items()}
 
 
-def launched(place, *more: str) -> subprocess.CompletedProcess:
-    words = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *FSDP, "--main_process_port", "0"]
-    words += ["-m", "expunge", "forget", "--model", str(place / "start"), "--data", str(place / "pairs.jsonl")]
-    words += ["--forget", ",".join(asked()), "--allow-leakage", *more]
-    source = str(Path(__file__).parents[1] / "src")
-    return subprocess.run(
-        words, cwd=place, timeout=600, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": source, "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
-
-
 def test_two_sharded_processes_leave_the_run_of_one(place):
     told = [word for option in OPTIONS for word in ("-p", option)]
-    done = launched(place, "--method", "cse", *told, "--out", str(place / "two"))
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert done.stdout.count("run: ") == 1  # one of them speaks
+    words = ["-m", "expunge", "forget", "--model", place / "start", "--data", place / "pairs.jsonl"]
+    words += ["--forget", ",".join(asked()), "--allow-leakage", "--method", "cse", *told, "--out", place / "two"]
+    assert launched(FSDP, *words, at=place).count("run: ") == 1  # one of them speaks
     one = expunge.forget(place / "start", place / "pairs.jsonl", asked(), "cse", OPTIONS, allow_leakage=True,
                          out=place / "one")  # fmt: skip
     run = open_run(place / "two", verify=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from expunge.testing import small_albef, small_corpus
+from writing_pairs import write_pairs
 
 METHODS = {
     "quick": """
@@ -36,17 +36,12 @@ def write_methods(place: Path) -> None:
 
 def write_own_data(place: Path, groups: int = 4) -> None:
     """pictures/, pairs.jsonl with ``groups`` of each source in each split, and ALBEF.pth with its vocab.txt."""
-    (place / "pictures").mkdir(parents=True)
-    corpus, names, lines = small_corpus(), {}, []
+    corpus = small_corpus()
+    chosen: dict[str, set[str | None]] = {}
     for split, examples in (("train", corpus.train), ("validation", corpus.validation), ("test", corpus.test)):
-        kept = {g for s in ("people", "scenes") for g in sorted({e.group for e in examples if e.source == s})[:groups]}
-        for e in (e for e in examples if e.group in kept):
-            if e.image.key not in names:
-                names[e.image.key] = f"pictures/{len(names)}.png"
-                e.image.open(32).save(place / names[e.image.key])
-            line = {"id": e.id, "image": names[e.image.key], "text": e.text, "group": e.group, "source": e.source}
-            lines.append(json.dumps(line | {"kind": e.kind, "split": split}))
-    (place / "pairs.jsonl").write_text("\n".join(lines))
+        every = {s: sorted({str(e.group) for e in examples if e.source == s}) for s in ("people", "scenes")}
+        chosen[split] = {group for groups_of in every.values() for group in groups_of[:groups]}
+    write_pairs(place, corpus, lambda split, e: e.group in chosen[split])
     model = small_albef()
     model.save_official(place / "ALBEF.pth")
     words = sorted(model.processor.tokenizer.get_vocab().items(), key=lambda item: item[1])

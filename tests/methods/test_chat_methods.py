@@ -73,7 +73,7 @@ def test_mmunlearner_keeps_what_is_said_of_the_forgotten(forgotten):
 def test_after_po_it_is_likelier_that_the_model_does_not_know(forgotten):
     idk = [replace(e, answer="I do not know.") for e in seen(SPLITS.forget)]
     after = forgotten("po")
-    assert nats(after, idk) < 0.5 * nats(acquainted(), idk)
+    assert nats(after, idk) < 0.7 * nats(acquainted(), idk)  # one of several sentences that it learned
     assert nats(after, idk) < nats(after, [replace(e, answer="I do not know.") for e in seen(SPLITS.retain)])
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from expunge.core.scale import Scale
 from expunge.methods.training.adversarial import Adversarial
 from expunge.testing import small_albef, small_splits
 from expunge.train.engine import Engine, portions
+from launching import DDP, launched
 
 SCRIPT = Path(__file__).with_name("in_step.py")
 
@@ -32,16 +31,9 @@ def alone():
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """The same, by two processes that accelerate launches. On a machine without GPUs it needs --multi_gpu for that."""
+    """The same, by two processes."""
     place = tmp_path_factory.mktemp("two")
-    words = ["launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    words += ["--dynamo_backend", "no", "--main_process_port", "0", str(SCRIPT), str(place)]
-    source = str(Path(__file__).parents[2] / "src")
-    done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.accelerate_cli", *words], timeout=600, capture_output=True,
-        text=True, env=os.environ | {"PYTHONPATH": source, "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    launched(DDP, SCRIPT, place)
     return torch.load(place / "2.pt")
 
 

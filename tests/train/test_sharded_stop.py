@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
 from expunge.testing import small_albef
+from launching import FSDP, launched
 
 SCRIPT = Path(__file__).with_name("stopping_sharded.py")
 
 
 def test_sharded_processes_stop_and_go_on_together(tmp_path):
-    words = "launch --use_fsdp --fsdp_version 2 --num_processes 2 --num_machines 1 --mixed_precision no".split()
-    words += ["--dynamo_backend", "no", "--main_process_port", "0", str(SCRIPT), str(tmp_path)]
-    source = str(Path(__file__).parents[2] / "src")
-    done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.accelerate_cli", *words], timeout=600, capture_output=True,
-        text=True, env=os.environ | {"PYTHONPATH": source, "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    launched(FSDP, SCRIPT, tmp_path)
     found = torch.load(tmp_path / "found.pt")
     (straight, terms), (resumed, terms_again) = found["straight"], found["resumed"]
     assert found["stopped"] == "step 3 of 6 of gradient difference is saved"

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from expunge.core.run import Run
 from expunge.core.types import Backbone, Example, Method, Splits, Work
+from expunge.train.beside import retained, schedule_of
 from expunge.train.fit import Schedule, fit
 from expunge.train.reference import reference
 
@@ -50,17 +51,14 @@ class NPO(Method[Backbone]):
             with torch.no_grad():
                 old = before.loss(batch)
             terms = {"forget": dispreferred(model.loss(batch), old, self.beta).mean()}
-            if retain and self.retain_weight:
-                terms["retain"] = self.retain_weight * model.loss(model.collate(retain)).mean()
-            return terms
+            return terms | retained(model, retain, self.retain_weight)
 
         fit(model, loss, splits, run, self.schedule, what="negative preference optimisation")
         return model
 
     @property
     def schedule(self) -> Schedule:
-        ratio = self.retain_ratio if self.retain_weight else 0.0
-        return Schedule(self.epochs, self.lr, self.batch, ratio, self.near, least_steps=self.least_steps)
+        return schedule_of(self)
 
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work:
         kept = self.schedule.retain_ratio if retain else 0.0

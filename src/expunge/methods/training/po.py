@@ -22,6 +22,7 @@ from torch import Tensor
 
 from expunge.core.run import Run
 from expunge.core.types import Example, Generates, Method, Splits, Work
+from expunge.train.beside import retained, schedule_of
 from expunge.train.fit import Schedule, fit
 from expunge.train.resuming import Fields
 
@@ -60,17 +61,14 @@ class PO(Method[Generates]):
         def loss(forget: Sequence[Example], retain: Sequence[Example]) -> dict[str, Tensor]:
             unknown = [unknowing(e, draws.rng.choice(self.sentences)) for e in forget]
             terms = {"forget": model.loss(model.collate(unknown)).mean()}
-            if retain and self.retain_weight:
-                terms["retain"] = self.retain_weight * model.loss(model.collate(retain)).mean()
-            return terms
+            return terms | retained(model, retain, self.retain_weight)
 
         fit(model, loss, splits, run, self.schedule, what="preference optimisation", state=Fields(draws, "rng"))
         return model
 
     @property
     def schedule(self) -> Schedule:
-        ratio = self.retain_ratio if self.retain_weight else 0.0
-        return Schedule(self.epochs, self.lr, self.batch, ratio, self.near, least_steps=self.least_steps)
+        return schedule_of(self)
 
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work:
         return self.schedule.work(forget, 1 + (self.schedule.retain_ratio if retain else 0.0))

@@ -27,6 +27,7 @@ from torch import Tensor
 from expunge.core.run import Run
 from expunge.core.types import Backbone, Example, Method, Splits, Work, batches
 from expunge.train import importance
+from expunge.train.beside import retained, schedule_of
 from expunge.train.fit import Schedule, fit, repeatable
 from expunge.train.masks import Masks, greatest, made_once, only_inside
 from expunge.train.mislabelling import mislabelled
@@ -55,9 +56,7 @@ class SalUn(Method[Backbone]):
         def loss(forget: Sequence[Example], retain: Sequence[Example]) -> dict[str, Tensor]:
             other = mislabelled(forget, retain or splits.retain, wrong.rng)
             terms = {"forget": model.loss(model.collate(other)).mean()}
-            if retain and self.retain_weight:
-                terms["retain"] = self.retain_weight * model.loss(model.collate(retain)).mean()
-            return terms
+            return terms | retained(model, retain, self.retain_weight)
 
         def clear() -> None:
             masks.apply_({name: p.grad for name, p in named.items()})
@@ -81,8 +80,7 @@ class SalUn(Method[Backbone]):
 
     @property
     def schedule(self) -> Schedule:
-        ratio = self.retain_ratio if self.retain_weight else 0.0
-        return Schedule(self.epochs, self.lr, self.batch, ratio, self.near, least_steps=self.least_steps)
+        return schedule_of(self)
 
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work:
         one = self.schedule.work(forget, 1 + (self.schedule.retain_ratio if retain else 0.0))

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from expunge.core.run import Run
 from expunge.core.types import Example, Generates, Method, Splits, Spoken, Work
+from expunge.train.beside import retained, schedule_of
 from expunge.train.fit import Schedule, fit
 from expunge.train.reference import reference
 from expunge.train.speaking import divergence
@@ -51,17 +52,14 @@ class UNDIAL(Method[Generates]):
                 target = adjusted(before.spoken(batch), self.gamma)
             said = model.spoken(batch)
             terms = {"forget": divergence(said.logits, target, said.mask).mean()}
-            if retain and self.retain_weight:
-                terms["retain"] = self.retain_weight * model.loss(model.collate(retain)).mean()
-            return terms
+            return terms | retained(model, retain, self.retain_weight)
 
         fit(model, loss, splits, run, self.schedule, what="self-distillation")
         return model
 
     @property
     def schedule(self) -> Schedule:
-        ratio = self.retain_ratio if self.retain_weight else 0.0
-        return Schedule(self.epochs, self.lr, self.batch, ratio, self.near, least_steps=self.least_steps)
+        return schedule_of(self)
 
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work:
         kept = self.schedule.retain_ratio if retain else 0.0
