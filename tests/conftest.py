@@ -11,6 +11,17 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 
+LONG = (
+    "test_never_lost.py", "contracts/test_methods.py", "bench/test_workshop.py", "methods/test_cse.py", "test_ranks.py",
+    "train/test_engine.py", "train/test_sharded_stop.py", "test_api_tasks.py", "bench/test_runner.py", "test_api.py",
+    "methods/test_chat_methods.py", "contracts/test_resuming.py",
+)  # fmt: skip
+"""Files that take half a minute and more. A worker that begins with one of them last is waited for by the other."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not str(item.path).endswith(LONG))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():

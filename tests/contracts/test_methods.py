@@ -23,7 +23,7 @@ METHODS = [entry.name for entry in plugins.entries("methods")]
 QUICK = {
     "retrain": ("epochs=1",),
     "finetune": ("epochs=1",),
-    "cse": ("epochs=1", "least_steps=1", "batch=8"),
+    "cse": ("epochs=1", "least_steps=1", "batch=8", "mvi_preset=paper", "texts_per_sample=2"),
     "bad_teacher": ("least_steps=1", "batch=32"),
     "adversarial": ("epochs=1", "least_steps=1", "iterations=2", "importance_pairs=3"),
     "multidelete": ("epochs=1", "least_steps=1", "batch=6"),
@@ -123,8 +123,7 @@ def test_contract(name, build):
 @pytest.mark.parametrize("build", [small_answers, small_entailment])
 @pytest.mark.parametrize("name", [n for n in METHODS if runs_on(n, small_answers)])
 def test_contract_for_models_that_answer(name, build):
-    quick = (*QUICK.get(name, ()), "mvi_preset=paper") if name == "cse" else QUICK.get(name, ())
-    assert len(check_method(name, quick, build)) >= 9
+    assert len(check_method(name, QUICK.get(name, ()), build)) >= 9
 
 
 def test_the_battery_for_models_that_answer_sees_them():

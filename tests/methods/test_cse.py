@@ -131,7 +131,7 @@ def test_words_only_inner_mask_and_means():
 def test_an_edit_keeps_head_and_temperature_and_reports_its_anchors(splits):
     model, run = small_albef(), Run(seed=0, lend=lend)
     before = {k: v.clone() for k, v in model.module.state_dict().items()}
-    CSE(epochs=1, least_steps=1, batch=6).unlearn(model, splits, run)
+    CSE(epochs=1, least_steps=1, batch=6, mvi_preset="paper").unlearn(model, splits, run)
     after = model.module.state_dict()
     assert all(torch.equal(before[k], after[k]) for k in ("itm_head.weight", "itm_head.bias", "temp"))
     assert any(not torch.equal(before[k], after[k]) for k in before)
@@ -141,7 +141,7 @@ def test_an_edit_keeps_head_and_temperature_and_reports_its_anchors(splits):
 
 def test_without_retained_data_it_is_the_papers_equation(splits):
     run = Run(seed=0, lend=lend)
-    CSE(epochs=1, least_steps=1, batch=6, retain_weight=0.0).unlearn(small_albef(), splits, run)
+    CSE(epochs=1, least_steps=1, batch=6, retain_weight=0.0, mvi_preset="paper").unlearn(small_albef(), splits, run)
     assert all("retain" not in t for t in run.terms)
 
 
