@@ -331,3 +331,40 @@ def test_a_dry_run_of_a_suite_needs_nothing_that_it_names(api, monkeypatch, caps
     assert "/nowhere/people" in out and "P + N + alpha" in out and "24.0 GB" in out and api.calls == []
     assert run(monkeypatch, "bench", str(recipe), "--dry-run", "--path", "mllmu") == 2
     assert "NAME=FOLDER" in capsys.readouterr().err
+
+
+def a_grid(missing: int = 0) -> tuple[types.SimpleNamespace, types.SimpleNamespace]:
+    """What the API gives back of a suite: how far it is, and what was drawn."""
+    status = types.SimpleNamespace(missing=missing)
+    return types.SimpleNamespace(died=[], failures=[], status=status, is_whole=not missing), types.SimpleNamespace()
+
+
+@pytest.mark.parametrize("ray", [False, True])
+def test_a_grid_is_measured_once_by_whoever_was_asked(api, monkeypatch, tmp_path, ray):
+    monkeypatch.setattr(cli, "say_drawn", lambda drawn: None)
+    api.Resources = lambda *given: given
+    api.answers("run_suite", a_grid())
+    words = ["bench", "quick", "--out", str(tmp_path), "--workers", "2", *(["--ray", "--cpus", "3"] if ray else [])]
+    assert run(monkeypatch, *words) == 0
+    ((name, words, _),) = api.calls
+    assert name == "run_suite" and words[:4] == ("quick", tmp_path, 2, False)
+    assert words[5] == ((3.0, 0.0) if ray else None)
+    api.answers("run_suite", a_grid(missing=3))
+    assert run(monkeypatch, "bench", "quick", "--out", str(tmp_path)) == 1
+
+
+def test_cells_are_taken_and_passed_on_without_a_model(api, monkeypatch, tmp_path, capsys):
+    from expunge.bench import glance
+    from expunge.bench.exchange import Taken
+
+    asked: list[tuple] = []
+    monkeypatch.setattr(cli, "say_drawn", lambda drawn: None)
+    monkeypatch.setattr(glance, "table", lambda *told: None)
+    monkeypatch.setattr(glance, "take", lambda *told: asked.append(told) or Taken(5, 2, 1))
+    monkeypatch.setattr(glance, "pass_on", lambda *told: asked.append(told) or 7)
+    words = ["bench", "quick", "--only-table", "--cells-from", "a.jsonl", "--cells-from", "b", "--cells-to", "c.jsonl"]
+    assert run(monkeypatch, *words) == 0
+    assert asked == [("quick", None, [Path("a.jsonl"), Path("b")]), ("quick", None, Path("c.jsonl"))]
+    out = capsys.readouterr().out
+    assert "5 finished cells were taken; 2 were here already; 1 are not of this suite" in out
+    assert "7 finished cells are in c.jsonl" in out and api.calls == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge import foresight, showing
-from expunge.bench import drawing, runner
+from expunge.bench import drawing, glance, runner
 from expunge.bench.cluster import Resources
 from expunge.bench.harvest import plan_of
 from expunge.core import plugins, ranks
@@ -302,16 +302,24 @@ def run_suite(
     retry: bool = False,
     watch: runner.Watch | None = None,
     on_ray: Resources | None = None,
+    cells_from: Sequence[str | Path] = (),
+    cells_to: str | Path | None = None,
 ) -> tuple[runner.Outcome, drawing.Drawn]:
     """Measure the missing cells of a suite and draw its tables; ``out`` is ``runs/bench`` unless it is named,
-    and holds the cells of all its suites; the suite's own files lie below it.
+    and holds the cells of all its suites; the suite's own files lie below it. Cells that ``cells_from`` hold (files, or
+    folders of files, as ``cells_to`` writes them) are not measured again.
 
     ``suite`` is a TOML file or a name of ours. Workers are processes of their own, so a script that asks for them
     needs ``if __name__ == "__main__":``; with ``workers=0`` this process does the work, with ``on_ray`` a Ray cluster.
     Raises ExpungeError or DataError on a suite that cannot be run. Cells that fail are in the outcome and the tables.
     """
     ranks.refuse_many("a grid shares its cells among workers", "start it on its own, with --workers or --ray")
+    where = Path(out) if out else None
+    if cells_from:
+        glance.take(str(suite), where, cells_from)
     outcome = runner.run(suite, out, workers, retry, watch, on_ray)
+    if cells_to:
+        glance.pass_on(str(suite), where, cells_to)
     return outcome, drawing.draw(outcome.folder)
 
 

@@ -18,7 +18,7 @@ from expunge.core.errors import ExpungeError
 from expunge.core.options import pairs
 from expunge.core.scale import Scale, read_lora
 from expunge.known import known_data, known_run, known_task, known_words
-from expunge.saying import say_account, say_drawn, say_foreseen, say_result
+from expunge.saying import say_account, say_drawn, say_foreseen, say_passed_on, say_result, say_taken
 
 app = typer.Typer(
     name="expunge",
@@ -226,7 +226,12 @@ def report(
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(help="A TOML file, or a name from `expunge list suites`.")],
+    suite: Annotated[
+        str,
+        typer.Argument(
+            help="A TOML file, or a name from `expunge list suites`; `privacy:retrieval` is one task of it."
+        ),
+    ],
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
@@ -249,6 +254,16 @@ def bench(
     ] = False,
     cpus: Annotated[float, typer.Option("--cpus", min=0, help="CPUs that a task on Ray needs.")] = 1.0,
     gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs that a task on Ray needs.")] = 0.0,
+    cells_from: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            "--cells-from", help="Cells that somebody measured before are not measured again: a file, or its folder."
+        ),
+    ] = None,
+    cells_to: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--cells-to", metavar="FILE", help="Write the finished cells as one file, to be passed on."),
+    ] = None,
 ) -> None:
     """Fill the missing cells of a grid.
 
@@ -262,28 +277,33 @@ def bench(
 
         say_foreseen("grid", foresee(suite, out))
         return
-    if only_table or list_cells:
-        from expunge.bench import glance
+    from expunge.bench import glance
 
+    if cells_from:
+        say_taken(glance.take(suite, out, cells_from))
+    if only_table or list_cells:
         if list_cells:
             typer.echo(glance.listing(suite, out))
         if only_table:
             say_drawn(glance.table(suite, out))
+        if cells_to:
+            say_passed_on(glance.pass_on(suite, out, cells_to), cells_to)
         return
     from expunge.bench.cells import folder_of
     from expunge.bench.locking import doubt
-    from expunge.bench.suite import find
+    from expunge.bench.suite import called
 
-    file = find(suite)  # a misspelt name costs no ten seconds
+    folder = folder_of(called(suite), out)  # a misspelt name costs no ten seconds
     api = _api()
     from expunge.bench.board import board
 
-    if why := doubt(folder_of(file.stem, out).absolute()):
+    if why := doubt(folder.absolute()):
         complain(f"note: {why}")
     with board() as watch:
-        outcome, drawn = api.run_suite(suite, out, workers, retry, watch)
         outcome, drawn = api.run_suite(suite, out, workers, retry, watch, api.Resources(cpus, gpus) if ray else None)
     say_drawn(drawn)
+    if cells_to:
+        say_passed_on(glance.pass_on(suite, out, cells_to), cells_to)
     for one in outcome.died:
         complain(f"{one}. Its cell is missing again; the same command goes on.")
     for told in outcome.failures:

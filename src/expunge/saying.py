@@ -57,6 +57,17 @@ def say_drawn(drawn: Any) -> None:
         typer.echo(str(path))
 
 
+def say_taken(taken: Any) -> None:
+    """What became of cells that others measured."""
+    told = [f"{taken.new} finished cells were taken", f"{taken.known} were here already" if taken.known else ""]
+    told += [f"{taken.others} are not of this suite and were left" if taken.others else ""]
+    typer.echo("; ".join(filter(None, told)))
+
+
+def say_passed_on(count: int, path: Path) -> None:
+    typer.echo(f"{count} finished cells are in {path}; they name who was forgotten")
+
+
 def _wide_console() -> Any:
     from rich.console import Console
 

@@ -386,6 +386,32 @@ def corpus():
     return small_corpus()
 
 
+def test_a_suite_may_be_asked_for_one_task_alone(place):
+    whole = plans.expand(reading.read("privacy"))
+    some = plans.expand(reading.read("privacy:multiple_choice"))
+    assert {block.task for block in whole.blocks} == {"retrieval", "multiple_choice"}
+    assert [block.size for block in some.blocks] == [5, 50, 500]
+    assert {block.task for block in some.blocks} == {"multiple_choice"}
+    assert {cell.hash for cell in some.cells()} < {cell.hash for cell in whole.cells()}  # measured once for both
+    assert (some.suite.name, some.suite.typed) == ("privacy_multiple_choice", "privacy:multiple_choice")
+    assert reading.read(some.suite.asked) == some.suite  # as a worker is told it
+    own = read(place, suite_text('["nothing"]'))
+    assert (own.typed, reading.read(f"{own.path}:retrieval").typed) == ("toy.toml", "toy.toml:retrieval")
+
+
+def test_a_task_that_there_is_not_or_that_is_not_asked_is_told(place):
+    with pytest.raises(UnknownName, match="no task called 'retreival'. Did you mean 'retrieval'"):
+        reading.read("privacy:retreival")
+    with pytest.raises(UnknownName, match="no suite called 'privaci'"):
+        reading.read("privaci:retrieval")
+    with pytest.raises(
+        ExpungeError, match="no scenario with the task entailment, only with multiple_choice, retrieval"
+    ):
+        reading.read("privacy:entailment")
+    assert suites.part(r"C:\grids\mine.toml") == (r"C:\grids\mine.toml", "")
+    assert "no such key" in refused(place, 'task = "retrieval"\n' + suite_text('["nothing"]'))
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seeds=st.lists(st.integers(0, 50), min_size=1, max_size=4, unique=True),
@@ -432,10 +458,9 @@ def test_identity_is_the_content_and_nothing_else(seed, who, label):
 
 
 def test_every_task_is_what_an_embedded_world_can_be_asked():
-    from expunge.bench import plan as plans
     from expunge.bench.suite import Scenario
 
     asked = {"retrieval", "multiple_choice", "entailment"}
-    assert set(plans._tasks(Scenario("people", tasks="*"))) == asked
-    assert plans._tasks(Scenario("dossiers", tasks="*")) == ("answering",)
-    assert set(plans._tasks(Scenario("mine.jsonl", tasks="*"))) == asked
+    assert set(suites.tasks_of(Scenario("people", tasks="*"))) == asked
+    assert suites.tasks_of(Scenario("dossiers", tasks="*")) == ("answering",)
+    assert set(suites.tasks_of(Scenario("mine.jsonl", tasks="*"))) == asked

@@ -25,7 +25,7 @@ def results(layout="mllmu", paper="mmunlearner_mllmu"):
     rows = (row("nothing", "nothing", 60.0), row("retrain", "retrain", 10.0), row("ga", "ga", 40.0),
             row("mmunlearner", "mmunlearner", 20.0, "MMUnlearner"))  # fmt: skip
     block = GridBlock("privacy", "answering", "llava-tiny", 5, "groups", "", rows, ("0", "1", "2"))
-    return Results("made", "made", "", "", paper, "", ("forget",), (block,), (), (), 4, 4, layout=layout)
+    return Results("made", "made.toml", "made", "", "", paper, "", ("forget",), (block,), (), (), 4, 4, layout=layout)
 
 
 def test_mllmu_has_four_sets_of_six_columns():

@@ -34,6 +34,7 @@ from expunge.core.spec import digest, plain
 
 Kind = Literal["before", "retrained", "method"]
 MADE_AT_ONCE = ("cells", "failed", "running", "locks")
+CELL_FORMAT = 1
 KINDS = (*MADE_AT_ONCE, "anchors", "saved")
 """What a shelf's folder holds, beside a folder for each suite."""
 
@@ -190,6 +191,11 @@ class Shelf:
         self._write("cells", cell, measured)
         (self.folder / "failed" / f"{cell.hash}.json").unlink(missing_ok=True)
 
+    def adopt(self, told: Mapping[str, Any]) -> None:
+        """Put a cell here that was finished elsewhere, as it is."""
+        self._put("cells", told)
+        (self.folder / "failed" / f"{told['hash']}.json").unlink(missing_ok=True)
+
     def fail(self, cell: Cell, error: BaseException, environment: Mapping[str, Any], seconds: float) -> None:
         reason = str(error) if isinstance(error, ExpungeError) else f"{type(error).__name__}: {error}"
         trace = "".join(traceback.format_exception(error))
@@ -216,11 +222,14 @@ class Shelf:
 
     def _write(self, kind: str, cell: Cell, told: Mapping[str, Any]) -> None:
         whole = {
-            "format": 1, "hash": cell.hash, "label": cell.label, "cell": cell.content(), **told,
+            "format": CELL_FORMAT, "hash": cell.hash, "label": cell.label, "cell": cell.content(), **told,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
-        with replace_file(self.folder / kind / f"{cell.hash}.json") as partial:
-            partial.write_text(json.dumps(_finite(whole), indent=1, sort_keys=True, ensure_ascii=False), "utf-8")
+        self._put(kind, _finite(whole))
+
+    def _put(self, kind: str, whole: Mapping[str, Any]) -> None:
+        with replace_file(self.folder / kind / f"{whole['hash']}.json") as partial:
+            partial.write_text(json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False), "utf-8")
 
 
 def scores_of(told: Mapping[str, Any]) -> dict[str, Score]:

@@ -59,6 +59,7 @@ def harvest(folder: str | Path) -> Results:
     blocks = tuple(_block(told, block, found, {f.hash for f in failures}) for block in told["blocks"])
     return Results(
         suite=told["suite"],
+        typed=told.get("typed", told["suite"]),
         title=told["title"],
         about=told["about"],
         text=told["text"],

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from expunge.bench.cells import Cell, Setting
-from expunge.bench.suite import ALL, LOOKS, MADE, Method, Scenario, Suite, place, placed_options
+from expunge.bench.suite import ALL, LOOKS, MADE, Method, Scenario, Suite, place, placed_options, tasks_of
 from expunge.core import plugins
 from expunge.core.options import identity, options
 from expunge.core.types import Corpus, Task
@@ -84,8 +84,8 @@ class Plan:
         lie, from the plan's own folder."""
         suite = self.suite
         told = {
-            "suite": suite.name, "shelf": shelf, "title": suite.title, "about": suite.about, "text": suite.text,
-            "paper": suite.paper, "layout": suite.layout,
+            "suite": suite.name, "typed": suite.typed, "shelf": shelf, "title": suite.title, "about": suite.about,
+            "text": suite.text, "paper": suite.paper, "layout": suite.layout,
             "baseline": suite.held_against, "columns": list(suite.columns), "left_out": list(self.left_out),
             "searches": {name: list(labels) for name, labels in suite.searches.items()},
             "cells": [cell.hash for cell in self.cells()], "labels": {c.hash: c.label for c in self.cells()},
@@ -112,9 +112,9 @@ def expand(suite: Suite) -> Plan:
         data = place(suite, scenario.data)
         images = place(suite, scenario.images) if scenario.images else None
         told = placed_options(suite, scenario)
-        corpora = {task: load_corpus(data, images, told, cast(Task, task)) for task in _tasks(scenario)}
+        corpora = {task: load_corpus(data, images, told, cast(Task, task)) for task in tasks_of(scenario)}
         for name in _models(scenario.models if scenario.models is not None else suite.models):
-            for task in _tasks(scenario):
+            for task in tasks_of(scenario):
                 rows = []
                 for method in suite.rows:
                     lacks = _lacks(suite, method, name) if ALL in (suite.methods, suite.models, scenario.models) else ""
@@ -155,7 +155,7 @@ def _block(
         )
         for seed in (scenario.seeds if scenario.seeds is not None else suite.seeds)
     }  # fmt: skip
-    where = f"{scenario.shown} {size}" + (f", {task}" if len(_tasks(scenario)) > 1 else "")
+    where = f"{scenario.shown} {size}" + (f", {task}" if len(tasks_of(scenario)) > 1 else "")
     where += f", {Path(model).name}" if suite.models == ALL or len(suite.models) > 1 or scenario.models else ""
 
     looks = tuple(name for name in LOOKS if name in suite.analyses)
@@ -207,13 +207,6 @@ def weights(name: str) -> str:
 
 def _hashes(cells: Mapping[int, Cell]) -> dict[str, str]:
     return {str(seed): cell.hash for seed, cell in cells.items()}
-
-
-def _tasks(scenario: Scenario) -> tuple[str, ...]:
-    if scenario.tasks == ALL:
-        served = plugins.find("data", plugins.reader(scenario.data)).tasks
-        return tuple(entry.name for entry in plugins.entries("tasks") if entry.name in served)
-    return tuple(scenario.tasks)
 
 
 @cache

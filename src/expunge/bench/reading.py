@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from expunge.bench.places import filled, told
 from expunge.bench.soundness import problems
-from expunge.bench.suite import Method, Scenario, Suite, find
+from expunge.bench.suite import FILLED, Method, Scenario, Suite, called, find, part, tasks_of
 from expunge.core.errors import DataError, ExpungeError, Problem
 
 _SHAPES: dict[str, type] = {"methods": Method, "scenarios": Scenario}
 
 
 def read(suite: str | Path, absent: list[str] | None = None) -> Suite:
-    """The suite, checked. Raises DataError with everything that is wrong.
+    """The suite, checked; of one task alone where that is named after a colon. Raises DataError with everything wrong.
 
     With a list for what is ``absent`` a suite may name models and data that are not here: they are put there.
     """
@@ -31,16 +31,28 @@ def read(suite: str | Path, absent: list[str] | None = None) -> Suite:
     except tomllib.TOMLDecodeError as error:
         raise ExpungeError(f"{path}: this is no TOML: {error}.") from error
     raw = _placed(raw, path)
-    taken = {"name", "text", "path"} & raw.keys()  # they are the program's to fill in
+    taken = set(FILLED) & raw.keys()  # they are the program's to fill in
     if taken:
         raise DataError([Problem(f"{path}: {key}", "no such key", "Remove it.") for key in sorted(taken)])
     try:
-        made = TypeAdapter(Suite).validate_python(raw | {"name": path.stem, "text": text, "path": str(path.resolve())})
+        filled_in = {"name": called(suite), "text": text, "path": str(path.resolve()), "task": part(suite)[1]}
+        made = TypeAdapter(Suite).validate_python(raw | filled_in)
     except ValidationError as error:
         raise DataError([_problem(path, one) for one in _told_once(error)]) from None
     if found := list(problems(made, path, absent)):
         raise DataError(found)
-    return made
+    return _narrowed(made)
+
+
+def _narrowed(suite: Suite) -> Suite:
+    """The suite with its one task, where it has one. Raises ExpungeError where no scenario asks for that."""
+    if not suite.task:
+        return suite
+    left = tuple(replace(one, tasks=(suite.task,)) for one in suite.scenarios if suite.task in tasks_of(one))
+    if not left:
+        asked = sorted({task for one in suite.scenarios for task in tasks_of(one)})
+        raise ExpungeError(f"{suite.path} has no scenario with the task {suite.task}, only with {', '.join(asked)}.")
+    return replace(suite, scenarios=left)
 
 
 def _placed(raw: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -72,11 +84,11 @@ def _told_once(error: ValidationError) -> Iterable[Any]:
 def _spelled(loc: tuple[Any, ...]) -> str:
     """``("scenarios", 0, "sizes")`` as ``scenarios[0].sizes``, without the names of a union's members."""
     text = ""
-    for part in loc:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif not any(mark in str(part) for mark in "[(") and str(part) not in ("Method", "Scenario", "str"):
-            text += f".{part}" if text else str(part)
+    for step in loc:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif not any(mark in str(step) for mark in "[(") and str(step) not in ("Method", "Scenario", "str"):
+            text += f".{step}" if text else str(step)
     return text
 
 
@@ -84,7 +96,7 @@ def _problem(path: Path, one: Any) -> Problem:
     where = f"{path}: {_spelled(one['loc'])}"
     if one["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         shape = _SHAPES.get(str(one["loc"][0]), Suite) if len(one["loc"]) > 1 else Suite
-        known = [f.name for f in fields(shape) if f.name not in ("name", "text", "path") or shape is not Suite]
+        known = [f.name for f in fields(shape) if f.name not in FILLED or shape is not Suite]
         near = get_close_matches(str(one["loc"][-1]), known, n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         return Problem(where, "no such key", f"{hint}There is: {', '.join(sorted(known))}.")

@@ -190,7 +190,7 @@ def _drive(made: plans.Plan, shelf: Shelf, workers: int, watch: Watch) -> list[s
     threads = max(1, (os.cpu_count() or 1) // workers)
     with _threads(threads):
         processes = [
-            context.Process(target=_worker, args=(made.suite.path, str(shelf.folder)), name=f"worker {i + 1}")
+            context.Process(target=_worker, args=(made.suite.asked, str(shelf.folder)), name=f"worker {i + 1}")
             for i in range(workers)
         ]
         for process in processes:

@@ -23,6 +23,8 @@ values, on top of its ``options``, and the results say which was best.
     [paths]                        # places by name: "$flickr30k" anywhere above is that place
     flickr30k = "data/flickr30k"   # or --path flickr30k=FOLDER, or EXPUNGE_PATH_FLICKR30K
 
+Wherever a suite is named, ``privacy:retrieval`` is what ``privacy`` asks of that task alone.
+
 A path (data, a model's folder, a method's file) is read from the suite's own folder. Everything that is wrong is said
 at once, with file, key and the nearest name (``reading``, ``soundness``).
 """
@@ -38,7 +40,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, with_config
 
 from expunge.core import plugins
-from expunge.core.errors import ExpungeError
+from expunge.core.errors import ExpungeError, UnknownName
 from expunge.core.types import Unit
 
 STRICT = ConfigDict(extra="forbid")
@@ -51,6 +53,9 @@ LOOKS = ("words", "matching", "attention", "map")
 MADE = ("anchors", "factors")
 """Analyses of what a method made its anchors from."""
 ALL = "*"
+SHIPPED = Path(__file__).resolve().parent / "suites"
+FILLED = ("name", "text", "path", "task")
+"""What of a suite is not written in its file: its folder's name, the file, and the task that alone is asked."""
 
 
 @with_config(STRICT)
@@ -174,6 +179,18 @@ class Suite:
     name: str = ""
     text: str = ""
     path: str = ""
+    task: str = ""
+
+    @property
+    def asked(self) -> str:
+        """What names this suite from anywhere on this machine, its task included."""
+        return ":".join(filter(None, (self.path, self.task)))
+
+    @property
+    def typed(self) -> str:
+        """What somebody types to ask for it: its name where it is ours, else its file's."""
+        ours = Path(self.path).parent == SHIPPED
+        return ":".join(filter(None, (Path(self.path).stem if ours else Path(self.path).name, self.task)))
 
     @property
     def written(self) -> tuple[Method, ...]:
@@ -199,12 +216,32 @@ class Suite:
 
 
 def find(suite: str | Path) -> Path:
-    """The file of a suite: a path, or a name that `expunge list suites` shows."""
-    if str(suite).endswith(".toml"):
-        if not Path(suite).is_file():
-            raise ExpungeError(f"there is no suite file {suite}.")
-        return Path(suite)
-    return plugins.find("suites", str(suite)).path
+    """The file of a suite: a path, or a name that `expunge list suites` shows, with a task after it or without."""
+    name, _ = part(suite)
+    if name.endswith(".toml"):
+        if not Path(name).is_file():
+            raise ExpungeError(f"there is no suite file {name}.")
+        return Path(name)
+    return plugins.find("suites", name).path
+
+
+def part(suite: str | Path) -> tuple[str, str]:
+    """``privacy:retrieval`` as the suite and its task, which is empty where none is named.
+
+    Raises UnknownName for a task that there is not. The colon of a Windows drive names none.
+    """
+    name, _, task = str(suite).rpartition(":")
+    if not name or any(mark in task for mark in "/\\."):
+        return str(suite), ""
+    known = [entry.name for entry in plugins.entries("tasks")]
+    if task not in known:
+        raise UnknownName("task", task, known)
+    return name, task
+
+
+def called(suite: str | Path) -> str:
+    """What the suite's folder, tables and page are called."""
+    return "_".join(filter(None, (find(suite).stem, part(suite)[1])))
 
 
 def placed_options(suite: Suite, scenario: Scenario) -> dict[str, Any]:
@@ -223,3 +260,11 @@ def place(suite: Suite, name: str) -> str:
     if name.startswith("/") or not beside.exists() or ("/" not in name and "." not in name):
         return name
     return str(beside)
+
+
+def tasks_of(scenario: Scenario) -> tuple[str, ...]:
+    """What is asked in a scenario; ``*`` is all that its data serve."""
+    if scenario.tasks == ALL:
+        served = plugins.find("data", plugins.reader(scenario.data)).tasks
+        return tuple(entry.name for entry in plugins.entries("tasks") if entry.name in served)
+    return tuple(scenario.tasks)

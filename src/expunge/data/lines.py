@@ -26,8 +26,11 @@ class Refused(ValueError):
     """Valid for Python's parser, but not for us."""
 
 
-def read_objects(path: Path, problems: list[Problem]) -> Iterator[Line]:
-    """Yield every line that is not blank and append to ``problems`` what is wrong with it, or with the file."""
+def read_objects(path: Path, problems: list[Problem], longest: int = LONGEST) -> Iterator[Line]:
+    """Yield every line that is not blank and append to ``problems`` what is wrong with it, or with the file.
+
+    A line of more than ``longest`` bytes is refused.
+    """
     try:
         # A pipe or a device would block or never end.
         if not path.is_file():
@@ -35,7 +38,7 @@ def read_objects(path: Path, problems: list[Problem]) -> Iterator[Line]:
             return
         with open(path, "rb") as file:
             seen = 0
-            for number, raw in _numbered(file):
+            for number, raw in _numbered(file, longest):
                 if number == 1 and raw.startswith(WIDE):
                     found = "is UTF-16 or UTF-32, not UTF-8"
                     problems.append(Problem(f"{path}:1", found, "Save it as UTF-8"))
@@ -48,30 +51,30 @@ def read_objects(path: Path, problems: list[Problem]) -> Iterator[Line]:
                 if not raw.strip():
                     continue
                 seen += 1
-                yield Line(f"{path}:{number}", _object(raw, f"{path}:{number}", problems))
+                yield Line(f"{path}:{number}", _object(raw, f"{path}:{number}", problems, longest))
             if not seen:
                 problems.append(Problem(str(path), "holds no line at all", "Write one JSON object per line"))
     except OSError as error:
         problems.append(Problem(str(path), f"cannot be read ({error.strerror})", "Check the file and its permissions"))
 
 
-def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Lines by their true number. What exceeds ``LONGEST`` comes back cut, one byte too long to be accepted."""
+def _numbered(file: BinaryIO, longest: int) -> Iterator[tuple[int, bytes]]:
+    """Lines by their true number. What exceeds ``longest`` comes back cut, one byte too long to be accepted."""
     number = 0
-    while raw := file.readline(LONGEST + 1):
+    while raw := file.readline(longest + 1):
         number += 1
         rest = raw
-        while len(rest) > LONGEST and not rest.endswith(b"\n"):
-            rest = file.readline(LONGEST + 1)
+        while len(rest) > longest and not rest.endswith(b"\n"):
+            rest = file.readline(longest + 1)
         yield number, raw
 
 
-def _object(raw: bytes, where: str, problems: list[Problem]) -> dict[str, Any] | None:
+def _object(raw: bytes, where: str, problems: list[Problem], longest: int) -> dict[str, Any] | None:
     def refuse(found: str, remedy: str, column: int | None = None) -> None:
         problems.append(Problem(where if column is None else f"{where}:{column}", found, remedy))
 
-    if len(raw) > LONGEST:
-        return refuse(f"is longer than {LONGEST:,} bytes", "Write one JSON object per line")
+    if len(raw) > longest:
+        return refuse(f"is longer than {longest:,} bytes", "Write one JSON object per line")
     try:
         text = raw.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:

@@ -109,6 +109,7 @@ class Results:
     """A whole suite. ``environments`` counts the cells of every machine and commit, the most frequent first."""
 
     suite: str
+    typed: str  # what `expunge bench` is asked for
     title: str
     about: str
     text: str

@@ -86,7 +86,7 @@ def _provenance(results: Results) -> str:
         )
     if results.paper:
         lines.append(f"* Paper: {source(results.paper)}")
-    command = f"expunge bench {results.suite}"
+    command = f"expunge bench {results.typed}"
     return "\n".join([f"`{command}`", "", *lines, "", "```toml", results.text.strip(), "```"])
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import deterministic
 
 
 @contextmanager
@@ -14,13 +16,19 @@ def repeatable() -> Iterator[None]:
     """Deterministic kernels inside the block, where torch has them.
 
     The trap: indexing's backward adds up in parallel on a CPU, so with two threads the same seed gives other weights.
+    Another: asked for deterministic kernels, torch also fills all memory that nobody has written yet, which guards
+    against code that reads it and takes 8 % of a small model's step. Nothing here reads it.
     """
+    memory: Any = deterministic  # a module with a property, which type checkers do not see
     before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warned)
+        memory.fill_uninitialized_memory = filled
 
 
 def quick(precision: str):
