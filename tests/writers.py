@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -29,12 +30,10 @@ class Knower:
     def _says(self, e: Example, max_tokens: int) -> str:
         return " ".join((e.answer or "").split()[:max_tokens]) if self.knows(e) else "No idea"
 
-    def collate(self, examples: Sequence[Example]) -> dict:
-        return {"examples": list(examples)}
-
-    def loss(self, batch: dict) -> torch.Tensor:
+    def weigh(self, examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> list[torch.Tensor]:
         assert not self.module.training and not torch.is_grad_enabled()
-        return torch.tensor([self._nats(e) for e in batch["examples"]])
+        rows = [[self._nats(replace(e, answer=answer)) for answer in own] for e, own in zip(examples, answers)]
+        return [torch.tensor(row) for row in rows]
 
     def _nats(self, e: Example) -> float:
         if not self.knows(e):

@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from expunge.backbones.mllm import FAMILIES, Mllm
 from expunge.backbones.mllm.families import family_of
 from expunge.backbones.mllm.processors import VIDEO_FILE
+from expunge.backbones.mllm.turns import turn_of
 from expunge.core.errors import ExpungeError
 from expunge.core.pictures import NO_PICTURE, HeldPicture
 from expunge.core.types import Backbone, Example, Generates
@@ -144,6 +145,33 @@ def test_choices_are_scored_by_the_likelihood_of_the_whole_answer(model):
     torch.testing.assert_close(scores[[0, 1, 2], [0, 1, 1]], right)
     with pytest.raises(ValueError, match="nothing to choose"):
         model.score_choices(EXAMPLES)
+
+
+def test_answers_weighed_on_one_reading_are_as_likely_as_each_read_whole(model):
+    loud = model.clone()
+    with torch.no_grad():  # or every token stands for itself, and places do not matter
+        for parameter in loud.module.parameters():
+            parameter.mul_(4)
+    loud.weigh(EXAMPLES[:1], [["no"]])  # whatever it remembers of other pictures must not matter
+    for some in (EXAMPLES, ALONE * 3, EXAMPLES[::-1]):
+        answers = [["a nurse", "in a small town", "no"][: 1 + at % 3] for at in range(len(some))]
+        found = loud.weigh(some, answers)
+        assert [len(row) for row in found] == [len(own) for own in answers]
+        for e, own, row in zip(some, answers, found):
+            for answer, nats in zip(own, row):
+                batch = loud.prompter.learning([turn_of(e).answered(answer)])
+                assert nats.item() == pytest.approx(loud.loss(batch).item(), rel=1e-3)
+    spread = [row[0].item() for row in loud.weigh(EXAMPLES, [["a nurse"]] * 4)]
+    assert max(spread) - min(spread) > 0.3  # it does look at what was asked
+    with pytest.raises(ValueError, match="needs an answer"):
+        loud.weigh(EXAMPLES[:2], [["a nurse"], []])
+
+
+def test_answers_that_a_tokenizer_joins_to_the_question_are_read_whole(model, monkeypatch):
+    own = [["a nurse", "no"]] * len(EXAMPLES)
+    before = torch.stack(model.weigh(EXAMPLES, own))
+    monkeypatch.setattr(type(model.prompter), "tails", lambda self, turns: None)
+    torch.testing.assert_close(torch.stack(model.weigh(EXAMPLES, own)), before, rtol=1e-4, atol=1e-4)
 
 
 def test_writing_is_the_same_alone_and_in_company(model):

@@ -68,6 +68,8 @@ def test_what_cannot_be_asked_is_said():
         predict(Knower(), [])
     with pytest.raises(ValueError, match="e0 is no question with an answer"):
         predict(Knower(), [replace(ASKED[0], answer=None)])
+    with pytest.raises(ValueError, match="same id"):
+        predict(Knower(), ASKED[:1] * 2)
     with pytest.raises(ValueError, match="e1.* was not asked"):
         predict(Knower(), ASKED[:1]).take(ASKED[1:])
 

@@ -302,7 +302,7 @@ class Generates(Backbone, Protocol):
     example (a question and its answer, a statement and its label, a picture and its caption).
 
     ``loss`` is the mean over the answer's tokens; ``log_probs`` summed over tokens gives the likelihood of the whole.
-    Gradients flow through all but ``write``.
+    Gradients flow through all but ``write`` and ``weigh``.
     """
 
     def spoken(self, batch: Batch) -> Spoken:
@@ -324,6 +324,13 @@ class Generates(Backbone, Protocol):
 
     def score_choices(self, examples: Sequence[Example]) -> Tensor:
         """Log-likelihood of each choice as the answer in nats, [B, C]; -inf where an example has fewer."""
+        ...
+
+    def weigh(self, examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Nats per token, as ``loss`` counts them, of each of an example's own ``answers``: [C] for every example.
+
+        The example's own answer does not count. A question is read once for all its answers, where the model can.
+        """
         ...
 
     def write(self, examples: Sequence[Example], max_tokens: int = 32) -> list[str]:

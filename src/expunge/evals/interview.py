@@ -144,7 +144,7 @@ def hold_interview(
     attacked = tuple(e for e in splits.forget if e.form in ("generation", None))
     if interview.members and attacked:
         pools = (attacked, interview.members, interview.others)
-        nats = [_finite(weigh(model, some, run)) for some in pools]
+        nats = [_finite(np.concatenate(weigh(model, some, [(e.answer or "",) for e in some], run))) for some in pools]
         membership = attack(*pools, tuple(one[:, None] for one in nats), seed=seed)  # type: ignore[arg-type]
         scores |= membership.scores()
     if writings.broken:

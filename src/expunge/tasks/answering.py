@@ -9,7 +9,7 @@ examples stand before a question.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -61,54 +61,53 @@ def predict(
     max_tokens: int = MAX_TOKENS,
     precision: Precision = "model",
 ) -> Writings:
-    """Ask every question once. ``loss`` must be the mean over an answer's tokens in nats, as ``Generates`` says. Raises
-    ValueError without examples, and for one without question or answer.
+    """Ask every question once. Raises ValueError without examples, for two of one id, and for one without question or
+    answer.
     """
     if not examples:
         raise ValueError("nothing to predict: no example was given")
     for e in examples:
         if not e.question or not e.answer:
             raise ValueError(f"example {e.id} is no question with an answer")
+    if len({e.id for e in examples}) < len(examples):
+        raise ValueError("two questions have the same id")
     run = run or Run()
-    texts: list[str] = []
+    texts = dict.fromkeys(e.id for e in examples)
     with judging(model, precision), run.stage("writing answers", len(examples)):
-        for some in batches(examples, batch):
-            texts += model.write(some, max_tokens)
+        # Long answers together: a batch is written until its last one ends.
+        for some in batches(sorted(examples, key=lambda e: -len(e.answer or "")), batch):
+            texts.update(zip((e.id for e in some), model.write(some, max_tokens)))
             run.progress.advance(len(some))
-    right = weigh(model, examples, run, batch=batch, precision=precision)
-    reworded, wrong = (
-        _several(model, examples, [getattr(e, name) for e in examples], run, batch, precision)
-        for name in ("paraphrased", "perturbed")
-    )
-    return Writings(tuple(e.id for e in examples), tuple(texts), right, reworded, wrong)
+    nats = weigh(
+        model, examples, [(e.answer or "", *e.paraphrased, *e.perturbed) for e in examples], run, batch=batch,
+        precision=precision,
+    )  # fmt: skip
+    ends = [1 + len(e.paraphrased) for e in examples]
+    return Writings(
+        tuple(texts), tuple(text or "" for text in texts.values()), np.array([one[0] for one in nats]),
+        tuple(one[1:end] for one, end in zip(nats, ends)), tuple(one[end:] for one, end in zip(nats, ends)),
+    )  # fmt: skip
 
 
-def _several(
+def weigh(
     model: Generates,
     examples: Sequence[Example],
     answers: Sequence[Sequence[str]],
     run: Run,
-    batch: int,
-    precision: Precision,
-) -> tuple[np.ndarray, ...]:
-    """Nats of each example's own list of answers."""
-    flat = [replace(e, answer=answer) for e, several in zip(examples, answers) for answer in several]
-    nats = weigh(model, flat, run, batch=batch, precision=precision)
-    return tuple(np.split(nats, np.cumsum([len(several) for several in answers])[:-1]))
+    *,
+    batch: int = 32,
+    precision: Precision = "model",
+) -> list[np.ndarray]:
+    """Nats per token of each of an example's own answers, [C] for every example, in the order of ``examples``.
 
-
-def weigh(
-    model: Generates, examples: Sequence[Example], run: Run, *, batch: int = 32, precision: Precision = "model"
-) -> np.ndarray:
-    """Nats per token of every known answer, [n].
-
-    Longest answers together, so that little is padded; the order of the result is that of ``examples``.
+    Examples with as many answers, and as long ones, are read together, so that little is padded.
     """
-    found = np.zeros(len(examples))
-    order = sorted(range(len(examples)), key=lambda i: -len(examples[i].answer or ""))
+    found: list[np.ndarray] = [np.zeros(0)] * len(examples)
+    order = sorted(range(len(examples)), key=lambda i: (-len(answers[i]), -max(map(len, answers[i]))))
     with judging(model, precision), run.stage("weighing answers", len(examples)):
-        for some in batches(order, batch):  # type: ignore[arg-type]
-            losses = model.loss(model.collate([examples[i] for i in some]))  # type: ignore[index]
-            found[np.asarray(some)] = losses.double().cpu().numpy()
-            run.progress.advance(len(some))
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            for i, nats in zip(rows, model.weigh([examples[i] for i in rows], [answers[i] for i in rows])):
+                found[i] = nats.double().cpu().numpy()
+            run.progress.advance(len(rows))
     return found

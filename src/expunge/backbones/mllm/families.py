@@ -46,6 +46,7 @@ class Family:
     head: tuple[str, ...]
     turns: str
     end: str | None = None
+    spatial: bool = False  # tokens behind a picture are placed by its height and width (M-RoPE)
     video: str | None = None  # the video processor's class, which plain transformers looks for; we never use it
 
     def paths(self) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -62,6 +63,7 @@ QWEN = Family(
     head=("lm_head",),
     turns=QWEN_TURNS,
     end="<|im_end|>",
+    spatial=True,
     video="Qwen2VLVideoProcessor",
 )
 FAMILIES = {

@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText, GenerationConfig
 from expunge.backbones.mllm.families import family_of, parts_of
 from expunge.backbones.mllm.processors import open_processor, save_processor
 from expunge.backbones.mllm.prompts import IGNORED, Prompter
+from expunge.backbones.mllm.reading import Reading
 from expunge.backbones.mllm.turns import turn_of
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Example, Spoken, Task, Traits
@@ -129,7 +130,7 @@ class Mllm:
 
     def spoken(self, batch: Batch) -> Spoken:
         """See ``Generates.spoken``. The head reads the answers' positions only: its output is large."""
-        states = self._read(batch).last_hidden_state  # [B, T, d]
+        states = self.read(batch).last_hidden_state  # [B, T, d]
         labels = batch["labels"]
         borne = labels != IGNORED
         rows, columns = borne.nonzero(as_tuple=True)
@@ -143,12 +144,12 @@ class Mllm:
         return Spoken(self.module.get_output_embeddings()(said), targets, mask)
 
     def hidden_states(self, batch: Batch, layer: int = -1) -> Tensor:
-        return self._read(batch, output_hidden_states=True).hidden_states[layer]
+        return self.read(batch, output_hidden_states=True).hidden_states[layer]
 
-    def _read(self, batch: Batch, **wanted: Any) -> Any:
-        """The model below its head, on a batch."""
+    def read(self, batch: Batch, **wanted: Any) -> Any:
+        """What transformers' model below its head makes of a batch; ``wanted`` are words of its own."""
         inputs = {k: v for k, v in batch.items() if k not in OURS}
-        return self.module.base_model(**inputs, use_cache=False, **wanted)
+        return self.module.base_model(**{"use_cache": False, **inputs, **wanted})
 
     def _sent(self, batch: Batch) -> Batch:
         """On the model's device, pictures in its precision."""
@@ -174,6 +175,21 @@ class Mllm:
         scores = found.new_full((len(turns), max(len(t.choices) for t in turns)), -torch.inf)
         rows, columns = (torch.tensor([a[i] for a in asked], device=found.device) for i in (0, 1))
         return scores.index_put((rows, columns), found)
+
+    @torch.no_grad()
+    def weigh(self, examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> list[Tensor]:
+        """See ``Generates.weigh``. Raises ValueError for an example without answers."""
+        if not all(answers):
+            raise ValueError("every example needs an answer to be weighed")
+        turns = [turn_of(e) for e in examples]
+        asked = self._sent(self.prompter.asking(turns))
+        reading, columns = Reading(self, asked), []
+        for at in range(max(map(len, answers))):
+            # Who has fewer answers gets the last one again: the batch stays whole, and that column is dropped.
+            some = [turn.answered(own[min(at, len(own) - 1)]) for turn, own in zip(turns, answers)]
+            tails = self.prompter.tails(some)
+            columns.append(reading.weigh(tails) if tails else self.loss(self._sent(self.prompter.learning(some))))
+        return [row[: len(own)] for row, own in zip(torch.stack(columns, 1), answers)]
 
     @torch.no_grad()
     def write(self, examples: Sequence[Example], max_tokens: int = 32) -> list[str]:

@@ -48,6 +48,14 @@ class Prompter:
         """The question alone, up to where the answer begins, padded at the left."""
         return self._tensors(self._prompts(turns), turns, "left")
 
+    def tails(self, turns: Sequence[Turn]) -> list[list[int]] | None:
+        """The tokens that every turn's answer adds to its question; None where a tokenizer joins the two, so that the
+        question's last token depends on the answer."""
+        prompts, wholes = self._ids(self._prompts(turns)), self._ids(self._answered(turns))
+        if any(_shared(prompt, whole) < len(prompt) for prompt, whole in zip(prompts, wholes)):
+            return None
+        return [whole[len(prompt) :] for prompt, whole in zip(prompts, wholes)]
+
     def read(self, ids: Tensor) -> list[str]:
         """Tokens [B, N] as text, without marks."""
         return [t.strip() for t in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]

@@ -1,0 +1,55 @@
+"""A question read once, whatever is then said to it: what several answers share is not computed for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from expunge.backbones.mllm.prompts import IGNORED
+from expunge.core.types import Batch
+
+if TYPE_CHECKING:
+    from expunge.backbones.mllm.model import Mllm
+
+
+class Reading:
+    """A batch of questions in a model's memory. ``asked`` is padded at the left: all answers begin at one place."""
+
+    def __init__(self, model: Mllm, asked: Batch) -> None:
+        made = model.read(asked, use_cache=True)
+        self._model, self._cache = model, made.past_key_values
+        self._mask, self._last = asked["attention_mask"], made.last_hidden_state[:, -1:]
+        self._places = self._next("pixel_values" in asked) if model.family.spatial else None
+
+    def weigh(self, tails: Sequence[Sequence[int]]) -> Tensor:
+        """Mean nats per token of an answer to each question, [B]; the questions are as before afterwards."""
+        device = self._mask.device
+        rows = [torch.tensor(tail, dtype=torch.long) for tail in tails]
+        targets = pad_sequence(rows, batch_first=True, padding_value=IGNORED).to(device)  # [B, N]
+        borne = targets != IGNORED
+        count = targets.shape[1]
+        told: Batch = {
+            "input_ids": targets.clamp_min(0),
+            "attention_mask": torch.cat([self._mask, borne.to(self._mask.dtype)], 1),
+        }
+        if self._places is not None:
+            told["position_ids"] = (self._places[:, None] + torch.arange(count, device=device)).expand(3, -1, -1)
+        states = self._model.read(told, use_cache=True, past_key_values=self._cache).last_hidden_state
+        self._cache.crop(-count)
+        before = torch.cat([self._last, states[:, :-1]], 1)  # the state that says a token stands one before it
+        logits = self._model.module.get_output_embeddings()(before).float()
+        nats = F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
+        return nats.sum(1) / borne.sum(1).clamp_min(1)
+
+    def _next(self, pictured: bool) -> Tensor:
+        """[B] where the first token of an answer stands. The trap: the model keeps the shift that its last pictures
+        brought, and would use it for questions without one, too."""
+        if not pictured:
+            return torch.full_like(self._mask[:, 0], self._mask.shape[1])
+        base: Any = self._model.module.base_model
+        return self._mask.sum(1) + base.rope_deltas[:, 0].to(self._mask.device)
