@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from expunge import foresight, showing
-from expunge.bench import drawing, glance, runner
+from expunge.bench import cluster, drawing, glance, runner
 from expunge.bench.cluster import Resources
 from expunge.bench.harvest import plan_of
 from expunge.core import plugins, ranks
@@ -317,7 +318,8 @@ def run_suite(
     where = Path(out) if out else None
     if cells_from:
         glance.take(str(suite), where, cells_from)
-    outcome = runner.run(suite, out, workers, retry, watch, on_ray)
+    drive = partial(cluster.drive, resources=on_ray) if on_ray else None
+    outcome = runner.run(suite, out, workers, retry, watch, drive)
     if cells_to:
         glance.pass_on(str(suite), where, cells_to)
     return outcome, drawing.draw(outcome.folder)

@@ -257,7 +257,8 @@ def bench(
     cells_from: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Option(
-            "--cells-from", help="Cells that somebody measured before are not measured again: a file, or its folder."
+            "--cells-from",
+            help="Cells that somebody measured are not measured again: a file, or a folder of *cells.jsonl.",
         ),
     ] = None,
     cells_to: Annotated[

@@ -16,8 +16,8 @@ from expunge.bench.drawing import draw
 from expunge.bench.harvest import harvest
 from expunge.bench.plan import Block, Plan, Row
 from expunge.bench.suite import Method, Scenario, Suite
-from expunge.report import typeset
-from expunge.report.sheets import best_settings, paired_tests, sheets
+from expunge.report import layouts, typeset
+from expunge.report.sheets import best_settings, distances, paired_tests, sheets
 
 NAMES = ("mi", "r_forget", "r_test", "r_retain", "r_forget_shared", "r_forget_private")
 BEFORE = (60.0, 90.0, 92.0, 90.0, 90.0, 90.0)
@@ -27,7 +27,8 @@ A, B, C = (row.shown for row in SEARCHED.settings)
 
 
 def scored(values):
-    scores = {n: {"value": v, "n": 30, "low": None, "high": None, "better": "oracle"} for n, v in zip(NAMES, values)}
+    named = values if isinstance(values, dict) else dict(zip(NAMES, values))
+    scores = {n: {"value": v, "n": 30, "low": None, "high": None, "better": "oracle"} for n, v in named.items()}
     return {"scores": scores, "cost": {}, "wall_seconds": 5.0, "environment": {}}
 
 
@@ -37,12 +38,15 @@ def away(gap, seen=0.0, told=0.0, kept=0.0):
     return (mi + gap, forget - gap, test - gap, retain + kept, shared + seen, private + told)
 
 
-def folder_of(place, cells, against="retrain", failed=(), sizes=(5, 50), searched=(SEARCHED,)):
+def folder_of(
+    place, cells, against="retrain", failed=(), sizes=(5, 50), searched=(SEARCHED,), layout="", beside=RETRAINED
+):
     """A suite's folder; ``cells`` is {(label, size, seed): values}, ``failed`` names those that failed."""
     shelf = Shelf(place)
     suite = Suite(
-        (Scenario("people", "people", sizes=sizes),), searched, (0, 1), against=against, name="search", title="A search"
-    )
+        (Scenario("people", "people", sizes=sizes),), searched, (0, 1), against=against, name="search",
+        title="A search", layout=layout,
+    )  # fmt: skip
     blocks = []
     for size in sizes:
         settings = {
@@ -63,7 +67,7 @@ def folder_of(place, cells, against="retrain", failed=(), sizes=(5, 50), searche
         for s in settings:
             shelf.finish(before[s], scored(BEFORE))
             if against == "retrain":
-                shelf.finish(retrained[s], scored(RETRAINED))
+                shelf.finish(retrained[s], scored(beside))
         blocks.append(Block("people", "retrieval", "m", size, "groups", "", str(size), tuple(rows), before,
                             retrained if against == "retrain" else {}))  # fmt: skip
     (place / plans.PLAN).write_text(Plan(suite, tuple(blocks)).to_json())
@@ -127,6 +131,28 @@ def test_without_a_retrained_model_what_is_left_and_what_was_lost_count(tmp_path
     assert sheet.panels[0].heads[0] == "points off" and "lost since before" in sheet.note
     assert [cell.text for cell in sheet.panels[0].lines[0].cells[:4]] == ["6.00", "3 of 3", "1", "88.0"]
     assert sheet.panels[0].lines[0].cells[3].gap == "−2.0"
+
+
+def test_in_a_suite_with_a_layout_the_whole_table_counts(tmp_path):
+    def written(**off):
+        return dict(zip(NAMES, RETRAINED)) | dict.fromkeys(layouts.keys("mllmu"), 40.0) | off
+
+    near = written(mi=90.0, forget_cloze_visual=34.0)  # MI stands in no column
+    far = written(retain_classification_textual=60.0, retain_cloze_textual=30.0)
+    lacking = {key: value for key, value in written().items() if key != "test_cloze_visual"}
+    cells = {(label, 5, s): one for label, one in ((A, near), (B, far), (C, lacking)) for s in (0, 1)}
+    results = harvest(folder_of(tmp_path, cells, layout="mllmu", beside=written(), sizes=(5,)))
+    (one,) = results.chosen
+    assert (one.label, one.score, one.rule) == (A, pytest.approx(6 / 24), "away")
+    assert one.measured == 2  # a mean that lacks a column would pass for better
+    assert "over all columns of the table" in best_settings(results).note
+    (panel,) = distances(results).panels
+    assert panel.heads[:2] == ("Forget VQA", "Forget QA") and panel.heads[-1] == "All columns"
+    lines = {line.label: dict(zip(panel.heads, line.cells)) for line in panel.lines}
+    assert lines[A]["Forget VQA"].text == "2.00" and lines[A]["All columns"].text == "0.25"
+    assert lines[B]["Retain QA"].text == "10.00" and lines[B]["All columns"].text == "1.25"
+    assert (lines[A]["All columns"].rank, lines[B]["All columns"].rank) == (1, 2)
+    assert lines[C]["All columns"].text == "–" and lines[C]["Forget VQA"].text == "0.00"
 
 
 def test_every_form_of_the_results_shows_what_was_chosen(tmp_path):

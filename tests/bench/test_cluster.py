@@ -48,7 +48,7 @@ def test_tasks_measure_what_is_missing_and_a_dead_one_is_told(tmp_path, monkeypa
 
     monkeypatch.setattr(cluster, "_work", work)
     shelf, cells, seen = Shelf(tmp_path), grid(), []
-    died = cluster.drive(cells, shelf, cluster.Resources(), seen.append)
+    died = cluster.drive(cells, shelf, seen.append, cluster.Resources())
     assert len(died) == 1 and died[0].startswith("the task of cse · seed 1 ended with WorkerCrashedError")
     status = runner.status(cells, shelf)
     assert (status.done, status.missing) == (4, 2) and seen[-1].done == 4

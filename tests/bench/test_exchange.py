@@ -43,11 +43,12 @@ def test_what_was_written_comes_back_to_the_byte_in_the_plans_order(tmp_path):
 
 def test_what_is_measured_here_stays_and_what_failed_here_is_replaced(tmp_path):
     cells = grid()
-    exchange.write(tmp_path / "x" / "some.jsonl", hashes(cells), finished(tmp_path / "a", cells))
+    exchange.write(tmp_path / "x" / "some-cells.jsonl", hashes(cells), finished(tmp_path / "a", cells))
     shelf = Shelf(tmp_path / "b")
     shelf.finish(cells[0], {"scores": {}, "cost": {}, "environment": {"commit": "mine"}})
     shelf.fail(cells[1], ExpungeError("no luck."), {}, 1.0)
-    taken = exchange.take([tmp_path / "x"], hashes(cells[:3]), shelf)  # of a folder every file is read
+    (tmp_path / "x" / "rows.jsonl").write_text("of something else\n")
+    taken = exchange.take([tmp_path / "x"], hashes(cells[:3]), shelf)  # of a folder every such file is read
     assert taken == exchange.Taken(2, 1, 1)
     assert shelf.result(cells[0].hash)["environment"]["commit"] == "mine"
     assert shelf.state(cells[1]) == "done" and shelf.failure(cells[1].hash) is None
@@ -71,7 +72,7 @@ def test_what_is_no_cell_is_told_with_its_line_and_nothing_is_taken(tmp_path):
     told = str(found.value)
     assert f"{path}:2: has a hash that does not fit" in told and f"{path}:3: is no finished cell of format 1" in told
     assert f"{path}:4: holds no scores" in told and f"{path}:5" in told
-    assert "gone.jsonl: does not exist" in told and "failed: holds no *.jsonl" in told
+    assert "gone.jsonl: does not exist" in told and "failed: holds no *cells.jsonl" in told
     assert not list((shelf.folder / "cells").iterdir())
 
 
@@ -89,7 +90,9 @@ def test_a_method_of_ones_own_stands_beside_numbers_that_others_measured(tmp_pat
     write_own_data(own)
     write_methods(own)
     (own / "first.toml").write_text(suite_text('["nothing", "./quick.py"]', "[0]", "[1]"))
-    outcome, _ = api.run_suite(own / "first.toml", tmp_path / "a", workers=0, cells_to=tmp_path / "passed" / "on.jsonl")
+    outcome, _ = api.run_suite(
+        own / "first.toml", tmp_path / "a", workers=0, cells_to=tmp_path / "passed" / "cells.jsonl"
+    )
     assert outcome.is_whole and outcome.status.total == 2
     (own / "second.toml").write_text(
         suite_text(

@@ -49,8 +49,8 @@ SHIPPED = [entry.name for entry in plugins.entries("suites")]
 def test_the_papers_tables_have_suites():
     assert {
         "forgetting", "quick", "privacy", "copyright", "generation_ablation", "loss_ablation", "table6", "table8",
-        "mllm_quick", "mllmu", "clear", "samples", "search", "search_multiple_choice", "search_entailment", "analyses",
-        "table7", "figures9_10",
+        "mllm_quick", "mllmu", "clear", "samples", "search", "search_multiple_choice", "search_entailment",
+        "search_answering", "analyses", "table7", "figures9_10",
     } <= set(SHIPPED)  # fmt: skip
     assert all(entry.line for entry in plugins.entries("suites"))
 
@@ -205,6 +205,17 @@ def test_the_search_tries_every_method_of_the_paper_as_often_and_never_on_the_re
     assert {len(labels) for labels in suite.searches.values()} == {8} == {suite.budget}
     assert {s.data for s in suite.scenarios} == {"people:validation"} and suite.against == "retrain"
     assert [(s.sizes, s.seeds) for s in suite.scenarios] == [((5,), (0, 1)), ((50,), (0,))]
+
+
+def test_the_search_for_models_that_write_tries_what_the_tables_report_and_on_other_people():
+    suite = reading.read("search_answering")
+    for name in ("mllmu", "clear", "mllm_quick"):
+        reported = reading.read(name)
+        assert {method.name for method in reported.rows} - {"nothing", "retrain"} == set(suite.searches)
+        assert {s.unit for s in suite.scenarios} == {s.unit for s in reported.scenarios}
+        assert not {s.data for s in suite.scenarios} & {s.data for s in reported.scenarios}
+    assert {len(labels) for labels in suite.searches.values()} == {4} == {suite.budget}
+    assert {s.data for s in suite.scenarios} == {"dossiers:validation"} and suite.layout == "mllmu"
 
 
 SEARCHED = '[{name = "./quick.py", options = OPTIONS, grid = GRID}]'

@@ -90,6 +90,16 @@ def test_heads_are_only_for_keys_of_written_scores():
     assert layouts.head("forget_truth_ratio_clear_textual") == "Forget TR of CLEAR QA"
 
 
+@pytest.mark.parametrize("layout", sorted(layouts.LAYOUTS))
+def test_every_column_is_in_one_average_of_a_set_and_in_that_of_all(layout):
+    made = layouts.averages(layout)
+    inside = [key for name, some in made.items() if name != "away" for key in some]
+    assert sorted(inside) == sorted(layouts.keys(layout)) == sorted(made["away"])
+    assert all(layouts.head(name) for name in made)
+    found = layouts.away(layout, dict.fromkeys(layouts.keys(layout), 3.0))
+    assert found == dict.fromkeys(made, 3.0)
+
+
 def test_every_score_of_a_model_that_writes_has_a_head():
     from expunge.evals.truth import utility_name
 

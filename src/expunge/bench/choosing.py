@@ -1,7 +1,9 @@
 """Which setting of a searched method is best, by a rule that is the same for every method.
 
 The best has the smallest mean Avg.G over the cells (blocks and seeds) that all of the method's measured settings share.
-Without retrained models there is no Avg.G; what counts then is what is left of the forgotten people's private sentences
+In a suite with a layout it is not Avg.G that counts, which looks at the forgotten and at strangers alone, but the mean
+distance to the retrained model over all columns of the table. Without retrained models there is neither; what counts
+then is what is left of the forgotten people's private sentences
 plus what was lost since before on their shared ones, on the retained and on the test data, in points.
 
 A setting of which a cell failed (its loss was not finite, say) is not chosen, and takes no cells from the others.
@@ -16,6 +18,7 @@ from typing import Any
 from expunge.bench.cells import scores_of
 from expunge.evals.summary import summarise
 from expunge.report.grid import PRICES, Chosen
+from expunge.report.layouts import away
 
 KEPT = ("r_forget_shared", "r_retain", "r_test")
 Place = tuple[int, str]
@@ -25,7 +28,8 @@ Numbers = dict[str, float]
 
 def chosen(told: Mapping[str, Any], found: Mapping[str, Any], failed: Collection[str]) -> tuple[Chosen, ...]:
     """One for every searched method of the plan ``told``; ``found`` holds results by hash, ``failed`` hashes."""
-    rule = "avg_g" if any(block["retrained"] for block in told["blocks"]) else "points_off"
+    against = any(block["retrained"] for block in told["blocks"])
+    rule = "points_off" if not against else "away" if told.get("layout") else "avg_g"
     return tuple(
         _best(method, labels, rule, _measured(told, labels, rule, found, failed))
         for method, labels in told.get("searches", {}).items()
@@ -64,21 +68,24 @@ def _measured(
                 measured.pop(row["label"])
                 continue
             for seed, cell in row["cells"].items():
-                beside = block["retrained" if rule == "avg_g" else "before"].get(seed)
+                beside = block["before" if rule == "points_off" else "retrained"].get(seed)
                 if cell in found and beside in found:
-                    numbers = _numbers(found[cell], found[beside], rule)
+                    numbers = _numbers(found[cell], found[beside], rule, told.get("layout", ""))
                     if numbers["score"] == numbers["score"]:  # a score that could not be measured is none
                         measured[row["label"]][number, seed] = numbers
     return {label: cells for label, cells in measured.items() if cells}
 
 
-def _numbers(result: Any, beside: Any, rule: str) -> Numbers:
+def _numbers(result: Any, beside: Any, rule: str, layout: str) -> Numbers:
     """A cell's score, its splits, and how far each is ``apart`` from the retrained model, or since before."""
     scores, others = scores_of(result), scores_of(beside)
     after, other = ({name: score.value for name, score in one.items()} for one in (scores, others))
     numbers = {key: after[key] for key in PRICES if key in after}
-    if rule == "avg_g":
-        numbers["score"] = summarise(scores, others).get("avg_g", float("nan"))
+    if rule != "points_off":
+        summary = summarise(scores, others)
+        if rule == "away":
+            summary |= away(layout, {name: summary[f"delta_{name}"] for name in after if name in other})
+        numbers["score"] = summary.get(rule, float("nan"))
         return numbers | {f"apart:{key}": abs(after[key] - other[key]) for key in numbers if key in other}
     apart = {f"apart:{key}": after[key] - other[key] for key in numbers if key in other}
     return numbers | apart | {"score": points_off(after, other)}

@@ -24,7 +24,7 @@ class Resources:
     gpus: float = 0.0
 
 
-def drive(cells: Sequence[Cell], shelf: Shelf, resources: Resources, watch: runner.Watch) -> list[str]:
+def drive(cells: Sequence[Cell], shelf: Shelf, watch: runner.Watch, resources: Resources) -> list[str]:
     """Send all missing cells to the cluster, and wait for them. Returns how those tasks ended that died.
 
     The cluster is the one that RAY_ADDRESS names, or one on this machine. Raises ExpungeError without Ray, and where

@@ -19,6 +19,8 @@ from expunge.core.errors import DataError, ExpungeError, Problem
 from expunge.core.spec import digest
 from expunge.data.lines import read_objects
 
+FILES = "*cells.jsonl"
+"""What such files are called where a folder is searched for them."""
 LONGEST = 1 << 26
 """Bytes in one line: a cell that was looked at holds pictures."""
 
@@ -51,7 +53,7 @@ def write(path: str | Path, hashes: Iterable[str], shelf: Shelf) -> int:
 def take(sources: Iterable[str | Path], hashes: Iterable[str], shelf: Shelf) -> Taken:
     """Put those of a suite's cells that ``sources`` hold on the shelf; what is measured there already stays.
 
-    A source is such a file, or a folder: then every ``*.jsonl`` in and below it is one. Raises DataError with every
+    A source is such a file, or a folder: then every one of ``FILES`` in and below it. Raises DataError with every
     line that is no finished cell, or whose hash does not fit what it says it is, and takes nothing then.
     """
     problems: list[Problem] = []
@@ -78,9 +80,9 @@ def take(sources: Iterable[str | Path], hashes: Iterable[str], shelf: Shelf) -> 
 def _files(source: Path, problems: list[Problem]) -> list[Path]:
     if not source.is_dir():
         return [source]  # whose absence the reader tells
-    found = sorted(source.rglob("*.jsonl"))
+    found = sorted(source.rglob(FILES))
     if not found:
-        problems.append(Problem(str(source), "holds no *.jsonl", "Name a file that --cells-to wrote, or its folder"))
+        problems.append(Problem(str(source), f"holds no {FILES}", "Name a file that --cells-to wrote, or its folder"))
     return found
 
 

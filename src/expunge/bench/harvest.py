@@ -23,13 +23,14 @@ from expunge.evals.summary import summarise
 from expunge.evals.truth import compare
 from expunge.report import printed
 from expunge.report.grid import Entry, Failure, GridBlock, GridRow, Paired, Results
+from expunge.report.layouts import AWAY, away
 from expunge.report.measures import MEASURES
 
 PLAN = "plan.json"
 SHORT = {"forget": "r_forget", "test": "r_test"}
 """A column of the table -> its score. The name is the same for every task, recall or accuracy."""
 SUMMARY = (*AVERAGES, *MARKS.values())
-TESTED = (*AVERAGES, "mi", "forget", "test")
+TESTED = (*AVERAGES, *AWAY, "mi", "forget", "test")
 
 
 def plan_of(folder: str | Path) -> dict[str, Any] | None:
@@ -89,7 +90,10 @@ def _block(told: Mapping[str, Any], block: Mapping[str, Any], found: Mapping[str
     numbers: dict[str, dict[str, dict[str, float]]] = {}  # label -> column -> seed -> value
     for row in block["rows"]:
         per_seed = _by_seed(row["cells"], found)
-        columns = {seed: _numbers(result, oracle.get(seed), before.get(seed)) for seed, result in per_seed.items()}
+        columns = {
+            seed: _numbers(result, oracle.get(seed), before.get(seed), told.get("layout", ""))
+            for seed, result in per_seed.items()
+        }
         numbers[row["label"]] = _turned(columns)
         rows.append(
             GridRow(
@@ -117,7 +121,7 @@ def _by_seed(hashes: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, A
     return {seed: found[h] for seed, h in hashes.items() if h in found}
 
 
-def _numbers(result: Any, oracle: Any, before: Any) -> dict[str, float]:
+def _numbers(result: Any, oracle: Any, before: Any, layout: str) -> dict[str, float]:
     """Column -> number of one cell; ``gap:<column>`` is its distance to the retrained model of the same seed."""
     after = scores_of(result)
     if oracle and oracle is not result:
@@ -130,6 +134,8 @@ def _numbers(result: Any, oracle: Any, before: Any) -> dict[str, float]:
         if f"delta_{name}" in summary:
             numbers[f"gap:{column}"] = summary[f"delta_{name}"]
     numbers |= {name: summary[name] for name in SUMMARY if name in summary}
+    if layout and oracle:
+        numbers |= away(layout, {name: summary[f"delta_{name}"] for name in after if f"delta_{name}" in summary})
     numbers |= {name: score.value for name, score in findings.analysed(result).items()}
     if "seconds" in result["cost"]:
         numbers["seconds"] = result["cost"]["seconds"]
@@ -171,7 +177,7 @@ def _tests(
         if label in references:
             continue
         for column in TESTED:
-            key = column if column in AVERAGES else f"gap:{column}"
+            key = column if column in AVERAGES or column in AWAY else f"gap:{column}"
             ours, theirs = numbers[baseline].get(key, {}), row.get(key, {})
             seeds = [seed for seed in theirs if seed in ours]
             if label == baseline or not seeds:

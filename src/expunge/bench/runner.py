@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from expunge.bench import plan as plans
 from expunge.bench import reading
@@ -24,9 +24,6 @@ from expunge.bench.locking import check_locks
 from expunge.core.atomic import replace_file
 from expunge.core.run import Progress
 from expunge.core.stopping import heeded
-
-if TYPE_CHECKING:
-    from expunge.bench.cluster import Resources
 
 POLL_S = 0.5
 STOPPED = 130
@@ -63,6 +60,8 @@ class Outcome:
 
 
 Watch = Callable[[Status], None]
+Drive = Callable[[Sequence[Cell], Shelf, Watch], list[str]]
+"""Has missing cells measured somewhere, and says how those ended that died."""
 
 
 def prepare(suite: str | Path, out: str | Path | None = None) -> tuple[plans.Plan, Shelf]:
@@ -81,11 +80,11 @@ def run(
     workers: int = 1,
     retry: bool = False,
     watch: Watch | None = None,
-    on_ray: Resources | None = None,
+    drive: Drive | None = None,
 ) -> Outcome:
     """Measure what is missing with ``workers`` processes; ``retry`` also what failed. Returns when nothing is left.
 
-    With ``on_ray`` tasks of a Ray cluster do the work instead, each with these resources. No worker means this process.
+    With ``drive`` somebody else does the work, such as a cluster's tasks. No worker means this process.
     ``watch`` is called about twice a second. An interrupt stops the workers and is raised again.
     """
     made, shelf = prepare(suite, out)
@@ -94,10 +93,8 @@ def run(
     if retry:
         shelf.forgive(made.cells())
     died: list[str] = []
-    if on_ray is not None:
-        from expunge.bench import cluster
-
-        died = cluster.drive(made.cells(), shelf, on_ray, watch or (lambda _: None))
+    if drive is not None:
+        died = drive(made.cells(), shelf, watch or (lambda _: None))
     elif not workers:
         work(made.cells(), shelf)
     elif status(made.cells(), shelf).missing:

@@ -16,7 +16,8 @@ from expunge.core.record import Score
 CONTROLS = ("nothing", "retrain")
 TASKS = {"retrieval": "retrieval", "multiple_choice": "multiple choice", "entailment": "entailment",
          "answering": "answers in words"}  # fmt: skip
-PRICES = {"r_forget_shared": "D_f seen", "r_forget_private": "D_f told", "r_retain": "kept", "r_test": "D_test"}
+PRICES = {"r_forget_shared": "D_f seen", "r_forget_private": "D_f told", "r_forget_named": "D_f by name",
+          "r_retain": "kept", "r_test": "D_test"}  # fmt: skip
 """The splits that show at what price a setting was best."""
 
 
@@ -81,9 +82,9 @@ class GridBlock:
 class Chosen:
     """The best setting of a searched method; ``label`` is None as long as its settings have no cell in common.
 
-    ``rule`` is ``avg_g``, or ``points_off`` where there are no retrained models. ``measured`` of ``settings`` have
-    numbers; ``score`` is a mean over ``cells``, as are ``prices``: for each of ``PRICES`` the value and its distance to
-    the retrained model, or the change since before.
+    ``rule`` is ``avg_g``, in a suite with a layout ``away``, and ``points_off`` where there are no retrained models.
+    ``measured`` of ``settings`` have numbers; ``score`` is a mean over ``cells``, as are ``prices``: for each of
+    ``PRICES`` the value and its distance to the retrained model, or the change since before.
     """
 
     method: str

@@ -3,12 +3,16 @@
 A suite with ``layout = "mllmu"`` has its main sheet laid out as the MMUnlearner paper lays out MLLMU-Bench, one part
 for each set of questions: classification, generation (ROUGE-L) and cloze, each with a picture (VQA) and in words alone
 (QA). ``"clear"`` does the same for CLEAR. The keys are those of ``evals.written``.
+
+So many columns are hard to compare, so there are averages of them: how far a model is from the retrained one on a set
+asked in one way (``away_forget_visual``), and on all columns (``away``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 MODALITIES = {"visual": "VQA", "textual": "QA", "visual_shared": "VQA seen", "textual_shared": "QA seen"}
 MEASURES = {
@@ -27,6 +31,12 @@ OVER_ALL = {
     **{f"model_utility_of_{n}": f"MU of {n}" for n in range(1, 10)},
 }
 """Scores of a model as a whole; MU of fewer than TOFU's nine numbers says of how many."""
+ASKED = ("visual", "textual")
+AWAY = {
+    **{f"away_{name}_{m}": f"{title} {MODALITIES[m]}" for name, title in SETS.items() for m in ASKED},
+    "away": "All columns",
+}
+"""Averages of distances to the retrained model, in points."""
 UNSAID = "VQA or QA"
 """Stands for the modality in printed figures that do not tell it."""
 
@@ -39,7 +49,7 @@ class Part:
     keys: tuple[str, ...]
 
 
-def _part(name: str, measures: tuple[str, ...], modalities: tuple[str, ...] = ("visual", "textual")) -> Part:
+def _part(name: str, measures: tuple[str, ...], modalities: tuple[str, ...] = ASKED) -> Part:
     keys = tuple(f"{name}_{measure}_{modality}" for measure in measures for modality in modalities)
     return Part(SETS[name], keys)
 
@@ -58,6 +68,22 @@ LAYOUTS: dict[str, tuple[Part, ...]] = {
 def keys(layout: str) -> tuple[str, ...]:
     """Every column of a layout, in order. Raises KeyError for a layout that does not exist."""
     return tuple(key for part in LAYOUTS[layout] for key in part.keys)
+
+
+def averages(layout: str) -> dict[str, tuple[str, ...]]:
+    """Those of ``AWAY`` that a layout has -> the columns that each is taken over."""
+    columns = keys(layout)
+    sets = {
+        f"away_{name}_{m}": tuple(key for key in columns if key.startswith(f"{name}_") and key.endswith(f"_{m}"))
+        for name in SETS for m in ASKED
+    }  # fmt: skip
+    return {name: some for name, some in sets.items() if some} | {"away": columns}
+
+
+def away(layout: str, gaps: Mapping[str, float]) -> dict[str, float]:
+    """The averages of a layout from the ``gaps`` by column; absent where one of its columns is."""
+    found = {name: [gaps[key] for key in some if key in gaps] for name, some in averages(layout).items()}
+    return {name: fmean(some) for name, some in found.items() if len(some) == len(averages(layout)[name])}
 
 
 def written_keys(task: str) -> tuple[str, ...]:
@@ -89,7 +115,7 @@ def everything(keys: Iterable[str]) -> list[Part]:
 
 
 def _heads() -> dict[str, tuple[str, str]]:
-    made = {key: (head, head) for key, head in OVER_ALL.items()}
+    made = {key: (head, head) for key, head in (OVER_ALL | AWAY).items()}
     for name, title in SETS.items():
         for measure, short in MEASURES.items():
             for modality, said in (*MODALITIES.items(), ("", UNSAID)):

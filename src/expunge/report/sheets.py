@@ -28,19 +28,28 @@ from expunge.report.grid import (
 from expunge.report.measures import BY_KEY, finite, number, signed
 
 HIGHER = tuple(MARKS.values())
+DISTANCES = (*AVERAGES, *layouts.AWAY)
+"""Averages of distances to the retrained model: themselves no values, and best where they are small."""
 NAMES = {
     "mi": "MI", "avg_g": "Avg.G", "avg_split": "Avg.G split", "m_eff": "M_eff", "m_rel": "M_rel", "m_loc": "M_loc",
     "seconds": "T (s)", "memory": "memory (MB)", "inception_score": "IS", "self_bleu": "Self-BLEU-4",
     "private_leak": "leak", "attribute_agreement": "agreement",
 }  # fmt: skip
 PRINTED_NAMES = NAMES | {"seconds": "T (h)"}
+SMALLEST = {
+    "avg_g": "Avg.G",
+    "away": "distance to the retrained model over all columns of the table",
+    "points_off": "of points off (what is left of the forgotten’s private sentences, or of all where there are none "
+    "told apart, plus what was lost since before on their shared sentences, on the retained and on the test data)",
+}
+"""By which rule a setting is best, in words."""
 LEAST_RANKED = 6
 """Seeds below which the signed-rank test cannot reach 0.05."""
 
 
 def sheets(results: Results) -> list[Sheet]:
     """Every sheet that has something to show, the main one first."""
-    found = [main(results), best_settings(results), everything(results)]
+    found = [main(results), distances(results), best_settings(results), everything(results)]
     if results.paper:
         found.append(beside(results))
     found.append(paired_tests(results))
@@ -63,27 +72,41 @@ def main(results: Results) -> Sheet:
     return Sheet("main", results.title or results.suite, note, tuple(panels))
 
 
+def distances(results: Results) -> Sheet:
+    """Of a suite with a layout: how far each row is from the retrained model, set by set."""
+    panels = []
+    for block in results.blocks:
+        here = {key for row in block.rows for key in row.entries}
+        if shown := [key for key in layouts.AWAY if key in here]:
+            panels.append(_panel(results, block, shown))
+    note = (
+        "Mean distance to the retrained model of the same seed, in points, over the columns of the table above that "
+        "belong to a set and are asked with a picture (VQA) or in words alone (QA), and over all. Small is good."
+    )
+    return Sheet("distances", "How far from the retrained model", note, tuple(panels))
+
+
 def best_settings(results: Results) -> Sheet:
     """What each searched method is best with, and at what price."""
     if not results.chosen:
         return Sheet("chosen", "Chosen", "", ())
-    compared = results.chosen[0].rule == "avg_g"
-    score, apart = ("Avg.G", "Δ") if compared else ("points off", "since before")
-    heads = (score, "settings", "cells", *(f"{name} ({apart})" for name in PRICES.values()))
+    rule = results.chosen[0].rule
+    compared = rule != "points_off"
+    score = {"avg_g": "Avg.G", "away": "distance"}.get(rule, "points off")
+    apart = "Δ" if compared else "since before"
+    shown = [key for key in PRICES if any(key in one.prices for one in results.chosen)]
+    heads = (score, "settings", "cells", *(f"{PRICES[key]} ({apart})" for key in shown))
     lines = []
     for one in results.chosen:
         cells = [GridCell(number(one.score, 2)) if one.score is not None else GridCell()]
         cells += [GridCell(f"{one.measured} of {one.settings}"), GridCell(str(one.cells))]
-        for key in PRICES:
+        for key in shown:
             value, gap = one.prices.get(key, (None, None))
             cells.append(GridCell(number(value, 1), "", number(gap, 1) if compared else signed(gap, 1))
                          if value is not None and gap is not None else GridCell())  # fmt: skip
         lines.append(Line(one.label or f"{one.method}: nothing measured in common yet", tuple(cells)))
     note = "For every searched method, the setting with the smallest mean "
-    note += "Avg.G" if compared else (
-        "of points off (what is left of the forgotten’s private sentences, or of all where there are none told apart, "
-        "plus what was lost since before on their shared sentences, on the retained and on the test data)"
-    )  # fmt: skip
+    note += SMALLEST[rule]
     note += (
         " over the cells, all sizes and seeds, that all measured settings of the method share; a setting with a failed "
         "cell is not chosen. Beside it, over the same cells, at what price: recall or accuracy on what can be seen and "
@@ -135,7 +158,7 @@ def paired_tests(results: Results) -> Sheet:
     panels, most = [], 0
     for block in results.blocks:
         columns = list(dict.fromkeys(t.column for t in block.tests))
-        names = [("" if c in AVERAGES else "Δ ") + _plain_head(block, c) for c in columns]
+        names = [("" if c in DISTANCES else "Δ ") + _plain_head(block, c) for c in columns]
         heads = [h for name in names for h in (name, "p (t)", "p (W)")]
         lines = []
         for row in block.rows:
@@ -225,7 +248,7 @@ def _ranks(block: GridBlock, key: str) -> dict[str, int]:
 
 def _merit(key: str) -> Callable[[Entry], float | None]:
     """Larger is better."""
-    if key in AVERAGES:
+    if key in DISTANCES:
         return lambda entry: -entry.score.value
     if key in HIGHER:
         return lambda entry: entry.score.value
@@ -237,7 +260,7 @@ def _cell(row: GridRow, key: str) -> GridCell:
     if entry is None:
         failed = row.failed and not row.measured
         return GridCell("failed" if failed else "–")
-    digits = 2 if key in (*AVERAGES, *HIGHER) else 0 if key == "memory" else 1
+    digits = 2 if key in (*DISTANCES, *HIGHER) else 0 if key == "memory" else 1
     gap = number(entry.gap.value, digits) if entry.gap and row.method != "retrain" else ""
     return GridCell(number(entry.score.value, digits), _half(entry.score, digits), gap)
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from expunge.core.record import AVERAGES
+from expunge.report import layouts
 from expunge.report.grid import GridCell, Line, Panel, Results, Sheet
 from expunge.report.measures import duration
 from expunge.report.printed import source
@@ -197,7 +198,7 @@ def _tex_head(head: str) -> str:
     name, gap = head.removesuffix(" (Δ)"), head.endswith(" (Δ)")
     if name in (NAMES[key] for key in HIGHER):
         return rf"$\mathcal{{M}}_{{{name.removeprefix('M_')}}}$$\,\uparrow$"
-    if name in (NAMES[key] for key in AVERAGES):
+    if name in (NAMES[key] for key in AVERAGES) or name in layouts.AWAY.values():
         return rf"{_tex(name)}$\,\downarrow$"
     text = re.sub(r"D\\_(f|r|test)", r"$\\mathcal{D}_{\1}$", _tex(name))
     text = re.sub(r"([UK])'\\_(\d)", r"$\1'_\2$", text)

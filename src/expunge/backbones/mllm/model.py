@@ -130,7 +130,7 @@ class Mllm:
 
     def spoken(self, batch: Batch) -> Spoken:
         """See ``Generates.spoken``. The head reads the answers' positions only: its output is large."""
-        states = self.read(batch).last_hidden_state  # [B, T, d]
+        states = self._read(batch).last_hidden_state  # [B, T, d]
         labels = batch["labels"]
         borne = labels != IGNORED
         rows, columns = borne.nonzero(as_tuple=True)
@@ -144,9 +144,9 @@ class Mllm:
         return Spoken(self.module.get_output_embeddings()(said), targets, mask)
 
     def hidden_states(self, batch: Batch, layer: int = -1) -> Tensor:
-        return self.read(batch, output_hidden_states=True).hidden_states[layer]
+        return self._read(batch, output_hidden_states=True).hidden_states[layer]
 
-    def read(self, batch: Batch, **wanted: Any) -> Any:
+    def _read(self, batch: Batch, **wanted: Any) -> Any:
         """What transformers' model below its head makes of a batch; ``wanted`` are words of its own."""
         inputs = {k: v for k, v in batch.items() if k not in OURS}
         return self.module.base_model(**{"use_cache": False, **inputs, **wanted})
@@ -183,7 +183,9 @@ class Mllm:
             raise ValueError("every example needs an answer to be weighed")
         turns = [turn_of(e) for e in examples]
         asked = self._sent(self.prompter.asking(turns))
-        reading, columns = Reading(self, asked), []
+        shift = (lambda: self.module.base_model.rope_deltas) if self.family.spatial else None
+        reading = Reading(self._read, self.module.get_output_embeddings(), asked, shift)
+        columns = []
         for at in range(max(map(len, answers))):
             # Who has fewer answers gets the last one again: the batch stays whole, and that column is dropped.
             some = [turn.answered(own[min(at, len(own) - 1)]) for turn, own in zip(turns, answers)]

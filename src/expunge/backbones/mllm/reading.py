@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,18 +13,26 @@ from torch.nn.utils.rnn import pad_sequence
 from expunge.backbones.mllm.prompts import IGNORED
 from expunge.core.types import Batch
 
-if TYPE_CHECKING:
-    from expunge.backbones.mllm.model import Mllm
-
 
 class Reading:
-    """A batch of questions in a model's memory. ``asked`` is padded at the left: all answers begin at one place."""
+    """A batch of questions in a model's memory: ``read`` is the model below its ``head``.
 
-    def __init__(self, model: Mllm, asked: Batch) -> None:
-        made = model.read(asked, use_cache=True)
-        self._model, self._cache = model, made.past_key_values
+    ``asked`` is padded at the left, so that all answers begin at one place. ``shift`` tells, where tokens behind a
+    picture are placed by its height and width (M-RoPE), by how much [B, 1] the questions just read are shifted.
+    """
+
+    def __init__(
+        self, read: Callable[..., Any], head: Callable[[Tensor], Tensor], asked: Batch,
+        shift: Callable[[], Tensor] | None = None,
+    ) -> None:  # fmt: skip
+        made = read(asked, use_cache=True)
+        self._read, self._head, self._cache = read, head, made.past_key_values
         self._mask, self._last = asked["attention_mask"], made.last_hidden_state[:, -1:]
-        self._places = self._next("pixel_values" in asked) if model.family.spatial else None
+        self._places: Tensor | None = None  # [B] where the first token of an answer stands, if the model must be told
+        if shift is not None:
+            # The trap: the model keeps the shift of its last pictures, and would use it for questions without one, too.
+            shifted = self._mask.sum(1) + shift()[:, 0].to(self._mask.device) if "pixel_values" in asked else None
+            self._places = torch.full_like(self._mask[:, 0], self._mask.shape[1]) if shifted is None else shifted
 
     def weigh(self, tails: Sequence[Sequence[int]]) -> Tensor:
         """Mean nats per token of an answer to each question, [B]; the questions are as before afterwards."""
@@ -39,17 +47,9 @@ class Reading:
         }
         if self._places is not None:
             told["position_ids"] = (self._places[:, None] + torch.arange(count, device=device)).expand(3, -1, -1)
-        states = self._model.read(told, use_cache=True, past_key_values=self._cache).last_hidden_state
+        states = self._read(told, use_cache=True, past_key_values=self._cache).last_hidden_state
         self._cache.crop(-count)
         before = torch.cat([self._last, states[:, :-1]], 1)  # the state that says a token stands one before it
-        logits = self._model.module.get_output_embeddings()(before).float()
+        logits = self._head(before).float()
         nats = F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
         return nats.sum(1) / borne.sum(1).clamp_min(1)
-
-    def _next(self, pictured: bool) -> Tensor:
-        """[B] where the first token of an answer stands. The trap: the model keeps the shift that its last pictures
-        brought, and would use it for questions without one, too."""
-        if not pictured:
-            return torch.full_like(self._mask[:, 0], self._mask.shape[1])
-        base: Any = self._model.module.base_model
-        return self._mask.sum(1) + base.rope_deltas[:, 0].to(self._mask.device)
