@@ -125,3 +125,14 @@ def test_the_plan_tells_the_layout():
 
     suite = Suite((Scenario("people", sizes=(5,)),), ("nothing",), (0,), layout="clear")
     assert json.loads(Plan(suite, ()).to_json())["layout"] == "clear"
+
+
+def test_the_page_begins_with_the_distances_and_draws_them_from_zero():
+    made = results()
+    far = {"away": Entry(Score(30.0, 3)), "away_forget_visual": Entry(Score(20.0, 3))}
+    rows = tuple(replace(row, entries={**row.entries, **far}) for row in made.blocks[0].rows)
+    made = replace(made, about="Run `expunge bench` <once>.", blocks=(replace(made.blocks[0], rows=rows),))
+    page = grid_page.page(made)
+    assert page.index('id="distances"') < page.index('id="main"') < page.index('id="drawn"')
+    assert "Distance, Forget VQA" in page and "A@D_f" not in page[page.index('id="drawn"') :].split("</section>")[0]
+    assert "<code>expunge bench</code> &lt;once&gt;." in page

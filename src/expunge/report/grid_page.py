@@ -9,58 +9,68 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from expunge.report import plots
+from expunge.report import layouts, plots
 from expunge.report.grid import GridBlock, Results
 from expunge.report.illustrations import Illustration, illustrations
 from expunge.report.measures import BY_KEY, SUMMARY, duration
 from expunge.report.printed import source
-from expunge.report.sheets import sheets
+from expunge.report.sheets import DISTANCES, sheets
 from expunge.report.template import render
 from expunge.report.typeset import standing
 
+LEADING = ("chosen", "distances", "main")
+"""Sheets that are read first, in this order; the others are folded away below the drawings."""
 DRAWN = ("avg_g", "avg_split", "forget", "test", "mi", "m_eff", "m_rel", "m_loc")
 MOST_OPEN = 3
 _TITLES = {
     "forget": "The forgotten: found or answered right", "test": "Everyday pictures", "mi": BY_KEY["mi"].name,
     **{m.key: m.name for m in SUMMARY},
+    **{key: f"Distance, {head}" for key, head in layouts.AWAY.items()},
 }  # fmt: skip
 
 
 def page(results: Results, looked: Sequence[Illustration] | None = None) -> str:
     """The whole page. ``looked`` are the illustrations where they have been drawn already."""
-    drawn = sheets(results)
+    drawn = {sheet.name: sheet for sheet in sheets(results)}
     return render(
         "grid.html",
         results=results,
         standing=standing(results),
-        main=next((sheet for sheet in drawn if sheet.name == "main"), None),
-        chosen=next((sheet for sheet in drawn if sheet.name == "chosen"), None),
-        others=[sheet for sheet in drawn if sheet.name not in ("main", "chosen")],
+        leading=[drawn[name] for name in LEADING if name in drawn],
+        others=[sheet for name, sheet in drawn.items() if name not in LEADING],
         drawings=[one for block in results.blocks if (one := _drawings(results, block))["figures"]],
         looked=illustrations(results) if looked is None else looked,
         most_open=MOST_OPEN,
         machines=[_machine(n, told) for n, told in results.environments],
         paper=source(results.paper) if results.paper else "",
         duration=duration,
+        filters={"coded": coded},
     )
 
 
+def coded(text: str) -> Markup:
+    """Prose in which words between backticks are commands."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def _drawings(results: Results, block: GridBlock) -> dict[str, Any]:
-    """Points for the numbers that the table shows, the retrained model as a line where it has the number."""
+    """Points for the numbers that the table shows, the retrained model as a line where it has the number; for a table
+    of very many columns, for its averages."""
     title = f"{block.scenario}, {block.task.replace('_', ' ')}, {block.model}, {block.size} forgotten"
     name = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
     oracle = block.stages.get("retrained", {})
     figures = []
-    for key in (k for k in DRAWN if k in results.columns):
+    for key in layouts.AWAY if results.layout else (k for k in DRAWN if k in results.columns):
         reference = oracle.get(f"r_{key}" if key in ("forget", "test") else key)
         rows = [
             (row.label + (" †" if row.measured < row.wanted else ""), row.entries[key].score)
             for row in block.rows
             if key in row.entries and not (row.method == "retrain")
         ]
-        svg = plots.methods(rows, reference, f"{name}-{key}", f"{title}: {_TITLES[key]}")
+        drawn = f"{title}: {_TITLES[key]}"
+        svg = plots.methods(rows, reference, f"{name}-{key}", drawn, distances=key in DISTANCES)
         if svg:
             figures.append((_TITLES[key], Markup(svg)))
     return {"title": title, "figures": figures}

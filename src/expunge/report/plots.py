@@ -89,8 +89,11 @@ def _bar(axes: Axes, y: float, value: float, low: float, high: float, colour: st
     axes.text(-1.5, y, name, va="center", ha="right", size=8.2, color=QUIET)
 
 
-def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: str) -> str:
-    """One point with its 95 % interval for each method; a dashed line stands where the retrained model does."""
+def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: str, *, distances: bool = False) -> str:
+    """One point with its 95 % interval for each method; a dashed line stands where the retrained model does.
+
+    ``distances`` are shown from 0 on, so that twice as far looks twice as far.
+    """
     rows = [(label, one) for label, one in rows if one is not None and finite(one.value)]
     if not rows:
         return ""
@@ -107,6 +110,8 @@ def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: s
             axes.axvline(reference.value, color=ORACLE, linewidth=1.3, linestyle=(0, (3, 2)), zorder=1)
         axes.set_yticks(range(len(rows)), [_short(label, 18) for label, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
+        if distances:
+            axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
         axes.xaxis.grid(True)
         axes.locator_params(axis="x", nbins=4)
         axes.spines[["left", "bottom"]].set_visible(False)

@@ -80,7 +80,7 @@ def distances(results: Results) -> Sheet:
         if shown := [key for key in layouts.AWAY if key in here]:
             panels.append(_panel(results, block, shown))
     note = (
-        "Mean distance to the retrained model of the same seed, in points, over the columns of the table above that "
+        "Mean distance to the retrained model of the same seed, in points, over the columns of the table that "
         "belong to a set and are asked with a picture (VQA) or in words alone (QA), and over all. Small is good."
     )
     return Sheet("distances", "How far from the retrained model", note, tuple(panels))
