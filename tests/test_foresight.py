@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import published
+import saved_toys
 from expunge import api, foresight
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError
@@ -28,6 +29,7 @@ QUICK = {
 }  # fmt: skip
 
 
+HERE = Machine("a core", 8e9)
 STEPLESS = {"nothing", "manu", "ssd"}
 """They measure and then change the weights once."""
 
@@ -57,7 +59,9 @@ def test_a_users_method_need_not_say_and_is_not_believed_when_it_says_nonsense()
         foresee: str = "an option of that name"
 
     assert foresee(Mine(), 1, 1, "retrieval") is None
-    held = foresight.of_method(Mine(), foresight.size_of("albef-tiny"), 5, 50, "retrieval", foresight.Rate(1e9, "x"))
+    held = foresight.of_method(
+        Mine(), foresight.size_of("albef-tiny"), 5, 50, "retrieval", foresight.Rate(1e9, "x"), HERE
+    )
     assert held.seconds is None and {i.name for i in held.memory.items} >= {"weights", "gradients", "moments"}
 
 
@@ -85,7 +89,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_loaded(monkeypatch, nothi
 
 def test_a_tight_fit_is_a_note(monkeypatch):
     size, method = foresight.size_of("albef-tiny"), options(plugins.load_method("cse"))
-    need = foresight.of_method(method, size, 50, 500, "retrieval", foresight.Rate(1e9, "x")).memory
+    need = foresight.of_method(method, size, 50, 500, "retrieval", foresight.Rate(1e9, "x"), HERE).memory
     monkeypatch.setattr(budgets, "machine", lambda: Machine("this machine", need.bytes() - 1))
     (told,) = foresight.check_memory(method, "albef-tiny", 50, 500, "retrieval")
     assert "a batch below 16" in told and "painter" in told
@@ -124,3 +128,21 @@ def test_an_original_that_is_made_by_a_recipe_is_foreseen_by_it(tmp_path, nothin
     made = api.foresee("albef-tiny", "flickr30k", ["1001"], "gradient_ascent", make_original=recipe, **told)
     assert [f.what for f in made.forecasts[::2]] == ["the original, unless it is kept", "retrained, unless it is kept"]
     assert made.forecasts[0].work.steps == 9  # three times 12 captions in batches of 4
+
+
+def test_a_card_too_small_for_both_generators_is_foreseen_from_their_folders(tmp_path):
+    """What CSE would do on a device of that size is told before anything is loaded; without a device there is nothing
+    to tell, nor of generators that are not there."""
+    folders = {"painter": saved_toys.save_painter("1.5", tmp_path / "sd"),
+               "writer": saved_toys.save_writer("opt", tmp_path / "blip2")}  # fmt: skip
+    size, rate = foresight.size_of("albef-tiny"), foresight.Rate(1e9, "x")
+
+    def told(machine: Machine, **changed) -> str:
+        cse = options(plugins.load_method("cse"), {**{k: str(v) for k, v in folders.items()}, **changed})
+        return " ".join(foresight.of_method(cse, size, 5, 50, "retrieval", rate, machine).notes)
+
+    assert "Both generators fit into 40.0 GB at once" in told(Machine("a card", 40e9, True))
+    assert "do not fit into 1.0 GB" in told(Machine("a card", 1e9, True))
+    assert "generators" not in told(HERE)
+    assert "is not here" in (gone := told(Machine("a card", 1e9, True), writer=str(tmp_path / "gone")))
+    assert "do not fit" not in gone

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, cast
 
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError
 from expunge.core.options import copies, foresee
-from expunge.core.types import Task, Work
+from expunge.core.types import Method, Task, Work
 from expunge.train import budget as budgets
 from expunge.train.budget import Budget, Machine, budget
 from expunge.train.footprint import Sizes, sizes
@@ -83,7 +85,7 @@ def lent_by(method: Any, known: Mapping[str, Sizes] | None = None) -> dict[str, 
 
 
 def of_method(
-    method: Any, model: Sizes | None, forget: int, retain: int, task: str, rate: Rate, *,
+    method: Any, model: Sizes | None, forget: int, retain: int, task: str, rate: Rate, machine: Machine, *,
     known: Mapping[str, Sizes] | None = None, what: str = "",
 ) -> Forecast:  # fmt: skip
     """One method. ``known`` are sizes of models that are not here, by the name that an option gives."""
@@ -93,6 +95,8 @@ def of_method(
     if work is not None and not work.lent:
         lent, missing = {}, []
     notes = tuple(f"{option} {getattr(method, option)} is not here: not counted" for option in missing)
+    if lent and not missing and machine.is_device and isinstance(method, Method):
+        notes += method.foretell(_places(method), machine.free)
     held = None if model is None else budget(
         model, copies(type(method)), lent, work.batch if work else 0.0, processes=budgets.sharding()
     )  # fmt: skip
@@ -101,6 +105,15 @@ def of_method(
         operations = work.pairs * model.flops + sum(work.lent.get(o, 0.0) * one.flops for o, one in lent.items())
         seconds, by = operations / rate.flops, f"{operations:.1e} operations"
     return Forecast(what or type(method).__name__, work, held, seconds, by or "", notes)
+
+
+def _places(method: Any) -> dict[str, Path]:
+    """Where the models that a method's options name lie, by option, without those that are not here."""
+    found: dict[str, Path] = {}
+    for option in plugins.models(type(method)):
+        with suppress(ExpungeError):
+            found[option] = shelf.locate(str(getattr(method, option)))
+    return found
 
 
 def of_training(what: str, recipe: Recipe, model: Sizes | None, pairs: int, rate: Rate) -> Forecast:
@@ -129,7 +142,7 @@ def of_request(
         held = budget(size, copies(type(method)), lent_by(method)) if size else None
         return Outlook(f"{name} on {model}", (Forecast(name),), rate, here, tuple(absent), tuple(notes), held)
     forget, retain = counts
-    asked = of_method(method, size, forget, retain, task, rate, what=name)
+    asked = of_method(method, size, forget, retain, task, rate, here, what=name)
     rows = [asked]
     trained = recipe or recipe_of(task)
     if makes_original:
@@ -153,7 +166,7 @@ def check_memory(method: Any, model: str, forget: int, retain: int, task: str) -
     if size is None:
         return []
     here = budgets.machine()
-    foreseen = of_method(method, size, forget, retain, task, Rate.of_this_machine(here))
+    foreseen = of_method(method, size, forget, retain, task, Rate.of_this_machine(here), here)
     if foreseen.memory is None:
         return []
     name = plugins.method_name(type(method))

@@ -11,7 +11,7 @@ import pytest
 from expunge.core.record import Score
 from expunge.evals.cost import measured
 from expunge.evals.stats import mean_interval, paired
-from expunge.evals.summary import summarise, summarise_seeds
+from expunge.evals.summary import summarise
 from expunge.tasks.intervals import bootstrap
 
 
@@ -40,12 +40,6 @@ def test_kept_and_lost():
     after = scores(r_forget_shared=45.0, r_test=93.0)
     found = summarise(after, scores(r_forget_shared=50.0), scores(r_test=95.0))
     assert found["kept_shared"] == pytest.approx(90) and found["lost_test"] == pytest.approx(2)
-
-
-def test_seeds_give_an_interval():
-    rows = [{"after": scores(mi=m, r_forget=17.0, r_test=90.0), "oracle": RETRAIN} for m in (13.0, 14.0, 15.0)]
-    found = summarise_seeds(rows)["avg_g"]
-    assert found.n == 3 and found.low < found.value < found.high and found.better == "lower"
 
 
 def test_student_interval():

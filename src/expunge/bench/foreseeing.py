@@ -126,7 +126,7 @@ def _scenario(
             for wanted in scenario.sizes or (len(scenario.who),):
                 counts, note = _counts(suite, scenario, task, wanted)
                 notes |= {note: None} if note else {}
-                for forecast, name in _forecasts(suite, scenario, size, task, counts, rate):
+                for forecast, name in _forecasts(suite, scenario, size, task, counts, rate, here):
                     timed = told.time(forecast, (name, Path(model).name, task))
                     notes |= {too_large: None} if (too_large := _too_large(timed, here)) else {}
                     notes |= dict.fromkeys(timed.notes)
@@ -145,7 +145,13 @@ def _too_large(forecast: Forecast, here: Machine) -> str:
 
 
 def _forecasts(
-    suite: Suite, scenario: Scenario, size: Sizes | None, task: str, counts: tuple[int, int] | None, rate: Rate
+    suite: Suite,
+    scenario: Scenario,
+    size: Sizes | None,
+    task: str,
+    counts: tuple[int, int] | None,
+    rate: Rate,
+    here: Machine,
 ) -> list[tuple[Forecast, str]]:
     """Of every row of a block, and its name on the shelf. The original is one for all sizes and seeds, so it stands
     among the rows without being counted for each."""
@@ -163,7 +169,7 @@ def _forecasts(
             found.append((foresight.of_training(row.shown, recipe, size, retain, rate), "retrained"))
             continue
         method = options(chosen, row.options, task)
-        forecast = foresight.of_method(method, size, forget, retain, task, rate, known=known, what=row.shown)
+        forecast = foresight.of_method(method, size, forget, retain, task, rate, here, known=known, what=row.shown)
         found.append((forecast, Path(row.name).stem))
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
@@ -378,6 +379,13 @@ class Method(Generic[B]):
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work | None:
         """What ``unlearn`` will do with so many examples; None where nobody has worked it out."""
         return None
+
+    def foretell(self, places: Mapping[str, Path], free: float) -> tuple[str, ...]:
+        """What its lent models mean for an accelerator with ``free`` bytes, in sentences, before anything is loaded.
+
+        ``places`` are the folders or files of those that are here, by option.
+        """
+        return ()
 
     def unlearn(self, model: B, splits: Splits, run: Run) -> B:
         """The model without ``splits.forget``. ``model`` may be changed in place; it is never the user's only copy."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,13 +73,3 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Comparison:
     if np.ptp(gaps) == 0:  # the t statistic is 0/0 or infinite
         return Comparison(score, 1.0 if gaps[0] == 0 else 0.0, ranked)
     return Comparison(score, float(stats.ttest_rel(first, second).pvalue), ranked)
-
-
-def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, Score]:
-    """Every number that all runs have, averaged over them."""
-    names = [n for n in runs[0] if all(n in r for r in runs)] if runs else []
-    return {name: mean_interval([r[name] for r in runs], "lower" if _is_gap(name) else "higher") for name in names}
-
-
-def _is_gap(name: str) -> bool:
-    return name.startswith(("delta_", "avg_"))

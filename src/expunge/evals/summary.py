@@ -8,10 +8,7 @@ anybody can see and kept what was told, too: the two errors cancel, and Avg.G ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from expunge.core.record import AVERAGES, MARKS, Score, Scores
-from expunge.evals.stats import over_seeds
+from expunge.core.record import AVERAGES, MARKS, Scores
 
 
 def summarise(after: Scores, oracle: Scores, before: Scores | None = None) -> dict[str, float]:
@@ -33,8 +30,3 @@ def summarise(after: Scores, oracle: Scores, before: Scores | None = None) -> di
         if before and f"r_{name}" in before and f"r_{name}" in after:
             found[f"lost_{name}"] = before[f"r_{name}"].value - after[f"r_{name}"].value
     return found
-
-
-def summarise_seeds(stages: Sequence[Mapping[str, Scores]]) -> dict[str, Score]:
-    """Summary of several seeds, each a mapping stage -> scores with ``after``, ``oracle`` and maybe ``before``."""
-    return over_seeds([summarise(s["after"], s["oracle"], s.get("before")) for s in stages])

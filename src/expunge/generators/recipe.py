@@ -73,6 +73,14 @@ class Recipe:
         plan = footprint.of_models(painter, writer, chosen, free)
         return plan.fitted(chosen, int8=self.precision == "int8")
 
+    def foretell(self, painter: Path, writer: Path, free: float) -> tuple[str, ...]:
+        """Whether both generators fit into ``free`` bytes at once, and what will be done where they do not; nothing for
+        folders that hold something else than diffusers and transformers save."""
+        try:
+            return (footprint.of_folders(painter, writer, PRESETS[self.preset], int(free)).advice(),)
+        except (OSError, ValueError, KeyError):
+            return ()
+
     def _made(self, forget: Sequence[Example], run: Run) -> keeping.Kept:
         with run.timed("mvi"):
             trained, parts = self.train(forget, run)

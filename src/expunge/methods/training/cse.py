@@ -36,6 +36,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -155,6 +156,9 @@ class CSE(Method[Fuses]):
     def train_mvi(self, splits: Splits, run: Run) -> tuple[mvi.Mvi, Parts]:
         """MVI on the forget pairs, and what it saw of them, also in ``run.keep["mvi"]``. Same seed, same MVI."""
         return self._recipe.train(splits.forget, run)
+
+    def foretell(self, places: Mapping[str, Path], free: float) -> tuple[str, ...]:
+        return self._recipe.foretell(places["painter"], places["writer"], free) if len(places) == 2 else ()
 
     @property
     def _recipe(self) -> Recipe:
