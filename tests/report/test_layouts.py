@@ -96,7 +96,7 @@ def test_every_column_is_in_one_average_of_a_set_and_in_that_of_all(layout):
     inside = [key for name, some in made.items() if name != "away" for key in some]
     assert sorted(inside) == sorted(layouts.keys(layout)) == sorted(made["away"])
     assert all(layouts.head(name) for name in made)
-    found = layouts.away(layout, dict.fromkeys(layouts.keys(layout), 3.0))
+    found = layouts.away(layout, {f"delta_{key}": 3.0 for key in layouts.keys(layout)})
     assert found == dict.fromkeys(made, 3.0)
 
 

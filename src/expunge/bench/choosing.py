@@ -3,8 +3,8 @@
 The best has the smallest mean Avg.G over the cells (blocks and seeds) that all of the method's measured settings share.
 In a suite with a layout it is not Avg.G that counts, which looks at the forgotten and at strangers alone, but the mean
 distance to the retrained model over all columns of the table. Without retrained models there is neither; what counts
-then is what is left of the forgotten people's private sentences
-plus what was lost since before on their shared ones, on the retained and on the test data, in points.
+then is what is left of the forgotten people's private sentences plus what was lost since before on their shared ones,
+on the retained and on the test data, in points.
 
 A setting of which a cell failed (its loss was not finite, say) is not chosen, and takes no cells from the others.
 """
@@ -84,7 +84,7 @@ def _numbers(result: Any, beside: Any, rule: str, layout: str) -> Numbers:
     if rule != "points_off":
         summary = summarise(scores, others)
         if rule == "away":
-            summary |= away(layout, {name: summary[f"delta_{name}"] for name in after if name in other})
+            summary |= away(layout, summary)
         numbers["score"] = summary.get(rule, float("nan"))
         return numbers | {f"apart:{key}": abs(after[key] - other[key]) for key in numbers if key in other}
     apart = {f"apart:{key}": after[key] - other[key] for key in numbers if key in other}

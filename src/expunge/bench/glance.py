@@ -24,9 +24,14 @@ def folder_of(suite: str, out: Path | None) -> Path:
 
 
 def take(suite: str, out: Path | None, sources: Iterable[str | Path]) -> exchange.Taken:
-    """Put the suite's cells that ``sources`` hold where they would lie had they been measured here."""
-    told, shelf = _plan(suite, out)
-    return exchange.take(sources, told["cells"], shelf)
+    """Put the suite's cells that ``sources`` hold where they would lie had they been measured here.
+
+    The plan is made anew: where a default has changed since it was written, other cells are asked for.
+    """
+    from expunge.bench.runner import prepare
+
+    made, shelf = prepare(suite, out)
+    return exchange.take(sources, (cell.hash for cell in made.cells()), shelf)
 
 
 def pass_on(suite: str, out: Path | None, path: str | Path) -> int:

@@ -135,7 +135,7 @@ def _numbers(result: Any, oracle: Any, before: Any, layout: str) -> dict[str, fl
             numbers[f"gap:{column}"] = summary[f"delta_{name}"]
     numbers |= {name: summary[name] for name in SUMMARY if name in summary}
     if layout and oracle:
-        numbers |= away(layout, {name: summary[f"delta_{name}"] for name in after if f"delta_{name}" in summary})
+        numbers |= away(layout, summary)
     numbers |= {name: score.value for name, score in findings.analysed(result).items()}
     if "seconds" in result["cost"]:
         numbers["seconds"] = result["cost"]["seconds"]

@@ -80,10 +80,13 @@ def averages(layout: str) -> dict[str, tuple[str, ...]]:
     return {name: some for name, some in sets.items() if some} | {"away": columns}
 
 
-def away(layout: str, gaps: Mapping[str, float]) -> dict[str, float]:
-    """The averages of a layout from the ``gaps`` by column; absent where one of its columns is."""
-    found = {name: [gaps[key] for key in some if key in gaps] for name, some in averages(layout).items()}
-    return {name: fmean(some) for name, some in found.items() if len(some) == len(averages(layout)[name])}
+def away(layout: str, summary: Mapping[str, float]) -> dict[str, float]:
+    """The averages of a layout out of a summary's ``delta_<column>``; absent where one of their columns is."""
+    return {
+        name: fmean(summary[f"delta_{key}"] for key in some)
+        for name, some in averages(layout).items()
+        if all(f"delta_{key}" in summary for key in some)
+    }
 
 
 def written_keys(task: str) -> tuple[str, ...]:
