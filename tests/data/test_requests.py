@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expunge.core.errors import DataError
+from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Corpus, Example
 from expunge.data import people
 from expunge.data.asked import Request
@@ -94,7 +96,22 @@ UNKNOWN = [
     ([{"id": 7}], "'id' is a number, not a string", "Give a string"),
     ([{"id": "a1", "reason": 5}], "'reason' is a number", "Give a string"),
     ([{"id": " a1"}], "'id' has white space at its ends", "Give a string"),
+    ([{"id": "a1", "pictured": True}], "'pictured' stands beside 'id'", "Only of a 'group'"),
+    ([{"group": "Ada", "pictured": 1}], "'pictured' is a number, not true or false", "Write true or false"),
 ]
+
+
+def test_of_a_group_the_pictures_alone_may_be_asked_for():
+    said = Example("a3", NO_PICTURE, "Ada likes tea", "Ada", question="what does Ada like", answer="tea")
+    corpus = Corpus("spoken", train=(*ADA, said, *BOB, replace(said, id="s1", group="Said")))
+    requests = resolve(corpus, [{"group": "Ada", "pictured": True}, {"group": "Bob", "pictured": False}])
+    assert requests.ids == ("a1", "a2", "b1", "b2")
+    assert [str(one) for one in requests.requested] == ["group=Ada, pictures only", "group=Bob"]
+    assert requests.fates[requests.requested[0]].how == "pictures of the group; 1 in words stay"
+    assert tuple(requests.names) == ("a1", "a2", "Bob")  # a run is measured again by these
+    assert said in requests.split(corpus).retain
+    (why,) = match(corpus, [{"group": "Said", "pictured": True}]).problems
+    assert "none of the 1 examples of 'Said' has a picture" in str(why) and "without" in why.remedy
 
 
 @pytest.mark.parametrize(("who", "found", "remedy"), UNKNOWN, ids=[str(u[0]) for u in UNKNOWN])

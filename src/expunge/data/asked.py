@@ -16,7 +16,7 @@ from expunge.data.refusal import Nearest
 Who = str | Path | Iterable[str | Mapping[str, Any]]
 By = Literal["id", "group", "text", "picture", "name"]
 ASKED: tuple[By, ...] = ("id", "group", "text", "picture")
-KEYS = (*ASKED, "near", "within", "reason")
+KEYS = (*ASKED, "pictured", "near", "within", "reason")
 _ONE_OF = f"Give exactly one of {', '.join(map(repr, ASKED[:-1]))} and {ASKED[-1]!r}"
 
 
@@ -25,6 +25,7 @@ class Request:
     """One thing asked for. ``by`` says what ``value`` names; ``name`` means an id or a group, whichever exists.
 
     ``within`` is how many of 64 bits another picture may look off and still be meant; None means the same file only.
+    ``pictured`` asks for a group's examples with a picture alone: what is said of it in words is to stay.
     ``folder`` is where a picture is named from.
     """
 
@@ -33,10 +34,12 @@ class Request:
     where: str  # file:line, or its number in a list
     reason: str = ""
     within: int | None = None
+    pictured: bool = False
     folder: Path = field(default=Path(), compare=False, repr=False)
 
     def __str__(self) -> str:
-        return self.value if self.by == "name" else f"{self.by}={self.value}"
+        shown = self.value if self.by == "name" else f"{self.by}={self.value}"
+        return f"{shown}, pictures only" if self.pictured else shown
 
     @property
     def label(self) -> str:
@@ -90,8 +93,9 @@ def _from_object(value: dict[str, Any], where: str, folder: Path) -> tuple[Reque
     reason = value.get("reason", "")
     within = value.get("within", NEAR_BITS if value.get("near") is True else None)
     request = Request(
-        by, shown, where, reason if isinstance(reason, str) else "", within if type(within) is int else None, folder
-    )
+        by, shown, where, reason if isinstance(reason, str) else "", within if type(within) is int else None,
+        value.get("pictured") is True, folder,
+    )  # fmt: skip
     return request, _fault(value, asked)
 
 
@@ -105,6 +109,10 @@ def _fault(value: dict[str, Any], asked: list[By]) -> Fault | None:
         return Fault(f"{asked[0]!r} {wrong}", "Give a string")
     if not isinstance(reason := value.get("reason", ""), str):
         return Fault(f"'reason' is {kind_of(reason)}, not a string", "Give a string")
+    if "pictured" in value and not isinstance(value["pictured"], bool):
+        return Fault(f"'pictured' is {kind_of(value['pictured'])}, not true or false", "Write true or false")
+    if value.get("pictured") and asked[0] != "group":
+        return Fault(f"'pictured' stands beside {asked[0]!r}", "Only of a 'group' can the pictures be asked for alone")
     return _fault_of_nearness(value, asked[0])
 
 

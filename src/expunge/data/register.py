@@ -88,6 +88,8 @@ class Register:
         if by_id and by_group and {e.id for e in by_id} != {e.id for e in by_group}:
             found = f"{request.value!r} is an id ({place(by_id[0])}) and also a group of {len(by_group)} examples"
             return Fate("ambiguous", found=found, remedy='Say which is meant: {"id": …} or {"group": …}')
+        if request.pictured and by_group:
+            return self._pictures_of(by_group, request.value)
         if hits := by_group or by_id:
             return _matched(hits, "group" if by_group else "id")
         name = self._corpus.name
@@ -100,6 +102,12 @@ class Register:
             other = f"There is {'a group' if request.by == 'id' else 'an id'} of that name: ask by it"
         found = f"no {what} {request.value!r} in the training data of {name}"
         return Fate("not found", found=found, remedy=other or self._near(value) or "Check the name against the data")
+
+    def _pictures_of(self, group: list[Example], name: str) -> Fate:
+        if seen := [e for e in group if e.pictured]:
+            return _matched(seen, f"pictures of the group; {len(group) - len(seen)} in words stay")
+        found = f"none of the {len(group)} examples of {name!r} has a picture"
+        return Fate("not found", found=found, remedy='Ask for the group without "pictured"')
 
     def _by_text(self, text: str) -> Fate:
         words = normalised(text)

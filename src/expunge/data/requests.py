@@ -53,7 +53,8 @@ class Requests:
     def names(self) -> Iterator[str]:
         """Ids and groups that ask for the same again, without files and pictures: what a spec holds."""
         for request, fate in self.fates.items():
-            yield from fate.ids if request.by in ("text", "picture") else (request.value,)
+            spelt_out = request.pictured or request.by in ("text", "picture")
+            yield from fate.ids if spelt_out else (request.value,)
 
     def split(self, corpus: Corpus, more: Collection[str] = ()) -> Splits:
         """Cut the training data by exactly the matched ids and ``more``, even where an id is spelt like a group."""
