@@ -16,6 +16,7 @@ from expunge.bench.cells import Cell, Setting
 from expunge.bench.workshop import Workshop
 from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError, UnknownName
+from expunge.core.options import options
 from expunge.core.run import Silent
 from expunge.core.spec import digest
 from expunge.scenario import draw
@@ -50,7 +51,7 @@ def test_the_papers_tables_have_suites():
     assert {
         "forgetting", "quick", "privacy", "copyright", "generation_ablation", "loss_ablation", "table6", "table8",
         "mllm_quick", "mllmu", "clear", "samples", "search", "search_multiple_choice", "search_entailment",
-        "search_answering", "analyses", "table7", "figures9_10",
+        "search_answering", "search_copyright", "analyses", "table7", "figures9_10",
     } <= set(SHIPPED)  # fmt: skip
     assert all(entry.line for entry in plugins.entries("suites"))
 
@@ -216,6 +217,35 @@ def test_the_search_for_models_that_write_tries_what_the_tables_report_and_on_ot
         assert not {s.data for s in suite.scenarios} & {s.data for s in reported.scenarios}
     assert {len(labels) for labels in suite.searches.values()} == {4} == {suite.budget}
     assert {s.data for s in suite.scenarios} == {"dossiers:validation"} and suite.layout == "mllmu"
+
+
+def test_a_scenario_may_have_settings_of_its_own_by_task_and_method(place):
+    methods = '["finetune", {name = "finetune", label = "fast", options = {lr = 1e-2}}, "./quick.py"]'
+    plain = plans.expand(read(place, suite_text(methods)))
+    told = "settings.retrieval = {finetune = {lr = 1e-5, batch = 8}, quick = {size = 0.2}}"
+    told = plans.expand(read(place, suite_text(methods, more=told)))
+    rows = {row.label: row.cells[0].options for row in told.blocks[0].rows}
+    assert rows["finetune"] == {"epochs": 3, "lr": 1e-5, "batch": 8} and rows["quick"] == {"size": 0.2}
+    assert rows["fast"] == {"epochs": 3, "lr": 1e-2, "batch": 8}  # a row's own word wins
+    assert plain.blocks[0].rows[0].cells[0].hash != told.blocks[0].rows[0].cells[0].hash
+    other = "settings.entailment.finetune = {lr = 1e-5}\ntasks = ['retrieval', 'entailment']"
+    assert read(place, suite_text('["finetune"]', more=other))
+    for wrong, why in (
+        ("settings.entailment.finetune = {lr = 1e-5}", "settings.entailment: no task in this scenario called"),
+        ("settings.retrieval.fintune = {lr = 1e-5}", "retrieval.fintune: no method in this suite called 'fintune'"),
+        ("settings.retrieval.finetune = {rl = 1e-5}", "retrieval.finetune"),
+    ):
+        assert why in refused(place, suite_text('["finetune"]', more=wrong))
+
+
+def test_the_search_for_copyright_tries_every_comparison_as_often_and_what_privacy_chose():
+    suite = reading.read("search_copyright")
+    assert set(suite.searches) == set(reading.read("search").searches)
+    assert {len(labels) for labels in suite.searches.values()} == {4} == {suite.budget}
+    assert {s.data for s in suite.scenarios} == {"scenes:validation"}
+    for method in suite.written:
+        chosen = options(plugins.load_method(method.name))
+        assert all(getattr(chosen, name) in tried for name, tried in method.grid.items())
 
 
 SEARCHED = '[{name = "./quick.py", options = OPTIONS, grid = GRID}]'

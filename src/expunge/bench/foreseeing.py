@@ -16,7 +16,7 @@ from typing import Any, cast
 from expunge import foresight
 from expunge.bench import reading
 from expunge.bench.cells import folder_of
-from expunge.bench.suite import ALL, Scenario, Suite, place, placed_options
+from expunge.bench.suite import ALL, Scenario, Suite, options_of, place, placed_options
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError
 from expunge.core.options import foresee as foresee_work
@@ -165,10 +165,11 @@ def _forecasts(
         found.append((foresight.of_training("retrained", recipe, size, retain, rate), "retrained"))
     for row in suite.rows:
         chosen = plugins.load_method(place(suite, row.name))
-        if row.name == "retrain" and not row.options:
+        asked = options_of(scenario, row, task)
+        if row.name == "retrain" and not asked:
             found.append((foresight.of_training(row.shown, recipe, size, retain, rate), "retrained"))
             continue
-        method = options(chosen, row.options, task)
+        method = options(chosen, asked, task)
         forecast = foresight.of_method(method, size, forget, retain, task, rate, here, known=known, what=row.shown)
         found.append((forecast, Path(row.name).stem))
     return found

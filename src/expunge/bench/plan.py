@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from expunge.bench.cells import Cell, Setting
-from expunge.bench.suite import ALL, LOOKS, MADE, Method, Scenario, Suite, place, placed_options, tasks_of
+from expunge.bench.suite import ALL, LOOKS, MADE, Method, Scenario, Suite, options_of, place, placed_options, tasks_of
 from expunge.core import plugins
 from expunge.core.options import identity, options
 from expunge.core.types import Corpus, Task
@@ -170,7 +170,7 @@ def _block(
     for method in methods:
         path = place(suite, method.name)
         chosen = plugins.load_method(path)
-        asked, default = options(chosen, method.options, task), options(chosen, task=task)
+        asked, default = options(chosen, options_of(scenario, method, task), task), options(chosen, task=task)
         if method.name == CONTROL:
             cells: Mapping[int, Cell] = before
         elif method.name == REFERENCE and asked == default:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from expunge.bench.suite import ALL, COLUMNS, LOOKS, MADE, MADE_COLUMNS, Method, Scenario, Suite, place, placed_options
+from expunge.bench.suite import (
+    ALL,
+    COLUMNS,
+    LOOKS,
+    MADE,
+    MADE_COLUMNS,
+    Method,
+    Scenario,
+    Suite,
+    place,
+    placed_options,
+    tasks_of,
+)
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError, Problem, UnknownName
 from expunge.core.options import described_call, options, values
@@ -103,6 +115,7 @@ def _names(suite: Suite) -> Iterable[tuple[str, tuple[str, str], bool]]:
         for task in scenario.tasks if scenario.tasks != ALL else ():
             if task not in tasks:
                 yield f"{key}.tasks", _split(UnknownName("task", task, tasks)), False
+        yield from ((f"{key}.settings.{where}", one, False) for where, one in _settings(suite, scenario))
         if plugins.is_path(data):
             if not Path(data).exists():
                 yield (
@@ -125,6 +138,23 @@ def _names(suite: Suite) -> Iterable[tuple[str, tuple[str, str], bool]]:
         for task in scenario.tasks if scenario.tasks != ALL else ():
             if task in tasks and task not in entry.tasks:
                 yield f"{key}.tasks", (f"{data} does not serve {task}", f"It serves {', '.join(entry.tasks)}."), False
+
+
+def _settings(suite: Suite, scenario: Scenario) -> Iterable[tuple[str, tuple[str, str]]]:
+    """(key, (what is wrong, what to do)) of options that a scenario gives by task and method."""
+    rows = {Path(m.name).stem: m.name for m in suite.written}
+    asked = tasks_of(scenario) if scenario.tasks != ALL else [entry.name for entry in plugins.entries("tasks")]
+    for task, given in scenario.settings.items():
+        if task not in asked:
+            yield task, _split(UnknownName("task in this scenario", task, asked))
+            continue
+        for name, told in given.items():
+            try:
+                if name not in rows:
+                    raise UnknownName("method in this suite", name, rows)
+                options(plugins.load_method(place(suite, rows[name])), told, task)
+            except ExpungeError as error:
+                yield f"{task}.{name}", _split(error)
 
 
 def _data_options(entry: plugins.Entry, scenario: Scenario) -> Iterable[tuple[str, str]]:

@@ -16,6 +16,7 @@
     unit = "groups"                # … as groups, pictures, samples or pictured of ``source``; or who = ["p017"]
     tasks = ["retrieval"]          # or "*"
     make_original = { epochs = 5, lr = 1e-5, batch = 32 }   # your own data: the original is trained first, not given
+    settings.retrieval.gradient_ascent = { lr = 3e-5 }   # what a search chose for this scenario, by task and method
 
 A method with ``grid = { lr = [1e-4, 3e-4], epochs = [1, 5] }`` is searched: it is one row for every combination of the
 values, on top of its ``options``, and the results say which was best.
@@ -126,8 +127,9 @@ class Scenario:
     """What is forgotten out of what. ``images``, ``pretrained``, ``allow_leakage`` and ``make_original`` are for data
     of one's own; the last is true, or a table of epochs, lr and batch, where models are what originals are made from.
 
-    ``paper`` names the printed column group (by default the task), ``paper_sizes`` the printed sizes beside ``sizes``;
-    ``expected`` holds counts by task.
+    ``settings`` are options by task and method, where others than a method's defaults were chosen for such data; what a
+    row says itself wins. ``paper`` names the printed column group (by default the task), ``paper_sizes`` the printed
+    sizes beside ``sizes``; ``expected`` holds counts by task.
     """
 
     data: str
@@ -144,6 +146,7 @@ class Scenario:
     pretrained: str | None = None
     allow_leakage: bool = False
     make_original: bool | dict[str, Any] = False
+    settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     paper: str = ""
     paper_sizes: tuple[str, ...] = ()
     expected: dict[str, Counts] = field(default_factory=dict)
@@ -260,6 +263,11 @@ def place(suite: Suite, name: str) -> str:
     if name.startswith("/") or not beside.exists() or ("/" not in name and "." not in name):
         return name
     return str(beside)
+
+
+def options_of(scenario: Scenario, method: Method, task: str) -> dict[str, Any]:
+    """What a row asks of its method in a scenario, but for the method's defaults."""
+    return scenario.settings.get(task, {}).get(Path(method.name).stem, {}) | method.options
 
 
 def tasks_of(scenario: Scenario) -> tuple[str, ...]:
