@@ -9,6 +9,14 @@ import pytest
 from expunge.core import stopping
 
 
+@pytest.fixture(autouse=True)
+def interrupts_are_heard():
+    """As in a shell: whoever starts the tests in the background may have told them to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def ask(number: int = signal.SIGTERM) -> None:
     os.kill(os.getpid(), number)
 
