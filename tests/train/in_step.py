@@ -14,6 +14,7 @@ from torch import nn
 
 from expunge.core import ranks
 from expunge.core.delta import fingerprint
+from expunge.core.pictures import NO_PICTURE
 from expunge.core.run import Run, Silent
 from expunge.core.scale import Scale
 from expunge.core.types import Example, Splits
@@ -21,10 +22,11 @@ from expunge.evals.assessment import Assessment
 from expunge.methods.data.finetune import Finetune
 from expunge.methods.training.cse import CSE
 from expunge.methods.training.gradient_ascent import GradientAscent
-from expunge.testing import lend, small_albef, small_corpus, small_splits
+from expunge.tasks.answering import predict
+from expunge.testing import lend, small_albef, small_corpus, small_mllm, small_splits
 from expunge.train.engine import Engine
 from expunge.train.fit import Schedule, fit
-from expunge.train.rows import by_rows, gather_rows, shares, spread
+from expunge.train.rows import by_rows, deal, gather_rows, shares, spread
 
 EXACT = Run(3, lend=lend, scale=Scale(precision="fp32"))
 
@@ -115,10 +117,23 @@ def gathered() -> list[Any]:
     return [*found, *spread([1, 2, 3], work, Silent(), int), *spread([4], work, Silent(), int)]
 
 
+def written() -> dict[str, Any]:
+    """What an untrained chat model says to seven questions, two at a time, dealt out in turn."""
+    asked = [
+        Example(f"e{i}", NO_PICTURE, "", question=f"what is {i}", answer="one " * i, paraphrased=("two",) * (i % 3))
+        for i in range(1, 8)
+    ]
+    made = predict(small_mllm("llava", [f"{e.question} {e.answer} two" for e in asked]), asked, batch=2, max_tokens=4)
+    rest = {"right": made.right.tolist(), "reworded": [part.tolist() for part in made.reworded]}
+    return {"ids": list(made.ids), "texts": list(made.texts), **rest}
+
+
 def everything() -> dict[str, Any]:
     cse = CSE(anchors="random", epochs=1, least_steps=3, texts_per_sample=2, near=0.5)
     made = {
         "gathered": gathered(),
+        "dealt": [deal([1, 2, 3, 4], str, Silent(), int), deal([5], str, Silent(), int)],
+        "written": written(),
         "plain mean": plain_mean(),
         "plain mean in portions": plain_mean(3),
         "gradients of 5": gradients(5),

@@ -51,6 +51,16 @@ def test_rows_come_back_in_order(alone, two):
             assert a is None or (a.dtype == b.dtype and torch.equal(a, b))
 
 
+def test_what_is_dealt_out_in_turn_comes_back_in_order(alone, two):
+    assert alone["dealt"] == two["dealt"] == [["1", "2", "3", "4"], ["5"]]
+
+
+def test_questions_shared_out_are_answered_as_by_one(alone, two):
+    one, other = alone["written"], two["written"]
+    assert one["ids"] == [f"e{i}" for i in range(1, 8)] and [len(part) for part in one["reworded"]][:3] == [1, 2, 0]
+    assert len(set(one["right"])) == 7 and one == other
+
+
 def test_a_plain_mean_gives_the_same_weights(alone, two):
     assert farthest(alone["plain mean"], two["plain mean"]) < 1e-6
     assert farthest(alone["plain mean"], alone["plain mean in portions"]) < 1e-6

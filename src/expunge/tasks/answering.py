@@ -17,6 +17,7 @@ import numpy as np
 from expunge.core.run import Run
 from expunge.core.types import Example, Generates, batches
 from expunge.tasks.encoding import Precision, judging
+from expunge.train.rows import deal
 
 MAX_TOKENS = 50
 
@@ -72,19 +73,20 @@ def predict(
     if len({e.id for e in examples}) < len(examples):
         raise ValueError("two questions have the same id")
     run = run or Run()
-    texts = dict.fromkeys(e.id for e in examples)
+    texts = dict.fromkeys((e.id for e in examples), "")
+    # Long answers together: a batch is written until its last one ends.
+    parts = list(batches(sorted(examples, key=lambda e: -len(e.answer or "")), batch))
     with judging(model, precision), run.stage("writing answers", len(examples)):
-        # Long answers together: a batch is written until its last one ends.
-        for some in batches(sorted(examples, key=lambda e: -len(e.answer or "")), batch):
-            texts.update(zip((e.id for e in some), model.write(some, max_tokens)))
-            run.progress.advance(len(some))
+        wrote = deal(parts, lambda some: model.write(some, max_tokens), run.progress, len)
+    for some, written in zip(parts, wrote):
+        texts.update(zip((e.id for e in some), written))
     nats = weigh(
         model, examples, [(e.answer or "", *e.paraphrased, *e.perturbed) for e in examples], run, batch=batch,
         precision=precision,
     )  # fmt: skip
     ends = [1 + len(e.paraphrased) for e in examples]
     return Writings(
-        tuple(texts), tuple(text or "" for text in texts.values()), np.array([one[0] for one in nats]),
+        tuple(texts), tuple(texts.values()), np.array([one[0] for one in nats]),
         tuple(one[1:end] for one, end in zip(nats, ends)), tuple(one[end:] for one, end in zip(nats, ends)),
     )  # fmt: skip
 
@@ -102,12 +104,14 @@ def weigh(
 
     Examples with as many answers, and as long ones, are read together, so that little is padded.
     """
-    found: list[np.ndarray] = [np.zeros(0)] * len(examples)
     order = sorted(range(len(examples)), key=lambda i: (-len(answers[i]), -max(map(len, answers[i]))))
+    parts = [order[start : start + batch] for start in range(0, len(order), batch)]
+
+    def weighed(rows: Sequence[int]) -> list[np.ndarray]:
+        nats = model.weigh([examples[i] for i in rows], [answers[i] for i in rows])
+        return [one.double().cpu().numpy() for one in nats]
+
     with judging(model, precision), run.stage("weighing answers", len(examples)):
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
-            for i, nats in zip(rows, model.weigh([examples[i] for i in rows], [answers[i] for i in rows])):
-                found[i] = nats.double().cpu().numpy()
-            run.progress.advance(len(rows))
-    return found
+        dealt = deal(parts, weighed, run.progress, len)
+    found = {i: nats for rows, several in zip(parts, dealt) for i, nats in zip(rows, several)}
+    return [found[i] for i in range(len(examples))]

@@ -102,6 +102,21 @@ def spread(
     return mine if many == 1 else _everybodys(mine, owners)
 
 
+def deal(
+    items: Sequence[Item], work: Callable[[Item], Any], progress: Progress, size: Callable[[Item], int]
+) -> list[Any]:
+    """The same for results of any kind (they are pickled). Items are dealt out in turn, so that where the long ones
+    come first nobody has them all. Every rank must ask."""
+    many = ranks.count()
+    mine = []
+    with ranks.together():
+        for item in items[ranks.index() :: many]:
+            mine.append(work(item))
+            progress.advance(many * size(item))
+    hands = ranks.gather(mine)
+    return [hands[i % many][i // many] for i in range(len(items))]
+
+
 # ---------------------------------------------------------------------------------------------- inside
 
 
