@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -136,3 +137,18 @@ def test_the_page_begins_with_the_distances_and_draws_them_from_zero():
     assert page.index('id="distances"') < page.index('id="main"') < page.index('id="drawn"')
     assert "Distance, Forget VQA" in page and "A@D_f" not in page[page.index('id="drawn"') :].split("</section>")[0]
     assert "<code>expunge bench</code> &lt;once&gt;." in page
+
+
+def test_a_table_that_no_page_holds_is_set_as_several():
+    made = results()
+    (block,) = made.blocks
+    long = replace(block, rows=block.rows * 5)  # twenty methods, four sets of them
+    text = typeset.latex(replace(made, blocks=(long,)))
+    tables = re.findall(r"\\begin\{table\*\}.+?\\end\{table\*\}", text, flags=re.S)
+    mine = [table for table in tables if "tab:made-main" in table]
+    assert [re.findall(r"tab:([a-z0-9-]+)", table) for table in mine] == [["made-main"], ["made-main-2"]]
+    assert "Mean over seeds" in mine[0] and "made, continued." in mine[1]
+    assert [group for table in mine for group in re.findall(r"\{c\}\{(\w+)\}", table)] == [
+        "Forget", "Test", "Retain", "Celebrity"
+    ]  # fmt: skip
+    assert max(table.count(r" \\") for table in tables) <= typeset.LINES

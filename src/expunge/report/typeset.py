@@ -104,10 +104,34 @@ _TEX = {
 _ARROWS = {"MI": "down", "R@D_f": "down", "A@D_f": "down", "R@D_test": "down", "A@D_test": "down"}
 
 
+LINES = 50
+"""Lines of a table, its heads counted, that a landscape page holds."""
+
+
 def latex(results: Results) -> str:
-    r"""Every sheet as a ``table*``. Needs ``\usepackage{booktabs,graphicx}``; wide ones are scaled to the page."""
+    r"""Every sheet as a ``table*``, or as several where it is long. Needs ``\usepackage{booktabs,graphicx}``; wide ones
+    are scaled to the page."""
     head = "% Drawn by `expunge bench`; needs \\usepackage{booktabs,graphicx} and a Unicode-aware inputenc."
-    return "\n\n".join([head, *(_latex_table(results, sheet) for sheet in sheets(results))]) + "\n"
+    tables = [
+        _latex_table(results, sheet, bundles, number)
+        for sheet in sheets(results)
+        for number, bundles in enumerate(_paged(_bundles(sheet.panels)))
+    ]
+    return "\n\n".join([head, *tables]) + "\n"
+
+
+def _paged(bundles: Sequence[list[Panel]]) -> list[list[list[Panel]]]:
+    """Bundles by the table that they stand in: as many as a page holds, and at least one."""
+    pages: list[list[list[Panel]]] = []
+    room = 0
+    for bundle in bundles:
+        needed = len(bundle[0].lines) + 4
+        if needed > room or not pages:
+            pages.append([])
+            room = LINES
+        pages[-1].append(bundle)
+        room -= needed
+    return pages
 
 
 def document(results: Results) -> str:
@@ -118,26 +142,28 @@ def document(results: Results) -> str:
     )
 
 
-def _latex_table(results: Results, sheet: Sheet) -> str:
+def _latex_table(results: Results, sheet: Sheet, bundles: Sequence[list[Panel]], number: int) -> str:
+    """``number`` counts the tables of one sheet; the note stands over the first."""
     rows: list[str] = []
     before: list[tuple[str, ...]] = []
-    for bundle in _bundles(sheet.panels):
+    for bundle in bundles:
         heads = [(panel.group, *panel.heads) for panel in bundle]
         rows += (["\\midrule"] if rows and heads != before else []) + _latex_bundle(bundle, again=heads == before)
         before = heads
-    most = max(1 + sum(len(p.heads) for p in bundle) for bundle in _bundles(sheet.panels))
+    most = max(1 + sum(len(p.heads) for p in bundle) for bundle in bundles)
     # Sentences are broken within columns that share the page; numbers are set as wide as they are.
-    prose = any(panel.prose for panel in sheet.panels)
+    prose = any(panel.prose for bundle in bundles for panel in bundle)
     column = f"p{{{0.86 / most:.3f}\\textwidth}}" if prose else "r"
     body = "\n".join(
         ["\\begin{tabular}{l" + column * (most - 1) + "}", "\\toprule", *rows, "\\bottomrule", "\\end{tabular}"]
     )
     fitted = f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{body}}}"
+    caption = f"{sheet.title}. {sheet.note}" if not number else f"{sheet.title}, continued."
+    name = re.sub("[^a-z0-9]+", "-", results.suite.lower()) + f"-{sheet.name}" + (f"-{number + 1}" if number else "")
     return "\n".join(
         [
             "\\begin{table*}[tp]", "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}",
-            f"\\caption{{{_tex(sheet.title)}. {_tex(sheet.note)}}}",
-            f"\\label{{tab:{re.sub('[^a-z0-9]+', '-', results.suite.lower())}-{sheet.name}}}", fitted, "\\end{table*}",
+            f"\\caption{{{_tex(caption)}}}", f"\\label{{tab:{name}}}", fitted, "\\end{table*}",
         ]
     )  # fmt: skip
 
