@@ -153,6 +153,9 @@ def test_in_a_suite_with_a_layout_the_whole_table_counts(tmp_path):
     assert lines[B]["Retain QA"].text == "10.00" and lines[B]["All columns"].text == "1.25"
     assert (lines[A]["All columns"].rank, lines[B]["All columns"].rank) == (1, 2)
     assert lines[C]["All columns"].text == "–" and lines[C]["Forget VQA"].text == "0.00"
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(terminal(results))
+    assert "All columns" in console.export_text()
 
 
 def test_every_form_of_the_results_shows_what_was_chosen(tmp_path):

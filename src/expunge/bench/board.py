@@ -18,7 +18,7 @@ from rich.text import Text
 from expunge.bench.runner import Status, Watch
 from expunge.report.grid import GridCell, Panel, Results
 from expunge.report.measures import duration
-from expunge.report.sheets import best_settings, main
+from expunge.report.sheets import best_settings, distances, main
 
 
 def sentence(status: Status) -> str:
@@ -72,8 +72,8 @@ class _Lines:
 
 
 def terminal(results: Results) -> Group:
-    """The main table and what a search chose, panel by panel, for ``rich.print``."""
-    panels = [*main(results).panels, *best_settings(results).panels]
+    """The main table, its averages and what a search chose, panel by panel, for ``rich.print``."""
+    panels = [*main(results).panels, *distances(results).panels, *best_settings(results).panels]
     return Group(*(part for panel in panels for part in (Text(""), _table(panel))))
 
 
