@@ -85,17 +85,18 @@ def lent_by(method: Any, known: Mapping[str, Sizes] | None = None) -> dict[str, 
 
 
 def of_method(
-    method: Any, model: Sizes | None, forget: int, retain: int, task: str, rate: Rate, machine: Machine, *,
-    known: Mapping[str, Sizes] | None = None, what: str = "",
+    method: Any, model: Sizes | None, forget: int, retain: int, task: str, rate: Rate,
+    machine: Machine | None = None, *, known: Mapping[str, Sizes] | None = None, what: str = "",
 ) -> Forecast:  # fmt: skip
-    """One method. ``known`` are sizes of models that are not here, by the name that an option gives."""
+    """One method. ``known`` are sizes of models that are not here, by the name that an option gives; with a
+    ``machine`` the method also tells what its lent models mean there, which takes it seconds."""
     work = foresee(method, forget, retain, task)
     lent = lent_by(method, known)
     missing = [o for o in plugins.models(type(method)) if o not in lent]
     if work is not None and not work.lent:
         lent, missing = {}, []
     notes = tuple(f"{option} {getattr(method, option)} is not here: not counted" for option in missing)
-    if lent and not missing and machine.is_device and isinstance(method, Method):
+    if machine and machine.is_device and lent and not missing and isinstance(method, Method):
         notes += method.foretell(_places(method), machine.free)
     held = None if model is None else budget(
         model, copies(type(method)), lent, work.batch if work else 0.0, processes=budgets.sharding()
@@ -166,7 +167,7 @@ def check_memory(method: Any, model: str, forget: int, retain: int, task: str) -
     if size is None:
         return []
     here = budgets.machine()
-    foreseen = of_method(method, size, forget, retain, task, Rate.of_this_machine(here), here)
+    foreseen = of_method(method, size, forget, retain, task, Rate.of_this_machine(here))
     if foreseen.memory is None:
         return []
     name = plugins.method_name(type(method))

@@ -101,7 +101,6 @@ _TEX = {
     "†": r"$\dagger$", "’": "'", "<": "$<$", ">": "$>$", "·": r"$\cdot$", "α": r"$\alpha$",
     "θ": r"$\theta$",
 }  # fmt: skip
-_ARROWS = {"MI": "down", "R@D_f": "down", "A@D_f": "down", "R@D_test": "down", "A@D_test": "down"}
 
 
 LINES = 50

@@ -29,10 +29,11 @@ class Reading:
         self._read, self._head, self._cache = read, head, made.past_key_values
         self._mask, self._last = asked["attention_mask"], made.last_hidden_state[:, -1:]
         self._places: Tensor | None = None  # [B] where the first token of an answer stands, if the model must be told
-        if shift is not None:
+        if shift is not None and "pixel_values" in asked:
+            self._places = self._mask.sum(1) + shift()[:, 0].to(self._mask.device)
+        elif shift is not None:
             # The trap: the model keeps the shift of its last pictures, and would use it for questions without one, too.
-            shifted = self._mask.sum(1) + shift()[:, 0].to(self._mask.device) if "pixel_values" in asked else None
-            self._places = torch.full_like(self._mask[:, 0], self._mask.shape[1]) if shifted is None else shifted
+            self._places = torch.full_like(self._mask[:, 0], self._mask.shape[1])
 
     def weigh(self, tails: Sequence[Sequence[int]]) -> Tensor:
         """Mean nats per token of an answer to each question, [B]; the questions are as before afterwards."""
