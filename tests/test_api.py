@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image, ImageOps
 
 import expunge
+from expunge import showing
 from expunge.core.errors import DataError, ExpungeError
-from expunge.core.folder import open_run
+from expunge.core.folder import amend, open_run
 from expunge.core.run import Run
 from expunge.evals.assessment import Assessment
 from expunge.testing import small_albef, small_corpus, small_painter, small_writer
@@ -54,8 +56,8 @@ def result(place):
 def test_everything_a_run_leaves(place, result):
     run = open_run(result.folder, verify=True)
     expected = {
-        "spec.json", "record.json", "delta.safetensors", "log.jsonl", "report.html", "model/model.safetensors",
-        "model.pth",
+        "spec.json", "record.json", "delta.safetensors", "log.jsonl", "report.html", "panels.json",
+        "model/model.safetensors", "model.pth",
     }  # fmt: skip
     assert expected <= set(run.files)
     record = run.record()
@@ -102,7 +104,8 @@ def test_the_page_shows_people_only_when_asked(place, result):
         allow_leakage=True,
     )  # fmt: skip
     private = [e.text for e in small_corpus().train if e.group in asked(place) and e.kind == "private"]
-    for file in ("report.html", "record.json", "log.jsonl", "spec.json"):
+    assert "<figcaption>gradient ascent</figcaption>" in (quiet.folder / "report.html").read_text()
+    for file in ("report.html", "record.json", "log.jsonl", "spec.json", "panels.json"):
         text = (quiet.folder / file).read_text()
         assert portrait not in text and not any(sentence in text for sentence in private)
 
@@ -118,6 +121,26 @@ def test_a_later_evaluation_is_held_against_a_retrained_run(place, result):
     assert again.record.scores["after"] == result.record.scores["after"]
     assert again.record.scores["oracle"] == open_run(place / "runs" / "clean").record().scores["after"]
     assert open_run(result.folder, verify=True).record().summary["avg_g"] >= 0
+    expunge.evaluate(result.folder)
+    alone = open_run(result.folder).record()
+    assert "oracle" not in alone.scores and alone.summary == {}
+
+
+def test_a_later_evaluation_and_report_keep_what_the_page_had(place, result, tmp_path):
+    folder = open_run(result.folder)
+    own, other = folder.record(), replace(folder.record(), spec={"method": "nothing", "hash": "another"})
+    amend(folder.path, showing.texts({}, [("cse", own), ("nothing", other)]))
+    picture, compared = "data:image/png;base64,", "Compared with other methods"
+    told = (place / "runs" / "one" / "report.html").read_text()
+    drawn = [f"<figcaption>{what}</figcaption>" for what in ("mvi", "editing (CSE)")]
+    assert picture in told and all(one in told for one in drawn)
+    again = expunge.evaluate(result.folder)
+    page = (result.folder / "report.html").read_text()
+    assert page.count(picture) == told.count(picture) and compared in page and all(one in page for one in drawn)
+    assert [label for label, _ in again.comparisons] == ["cse", "nothing"] and again.comparisons[0][1] is again.record
+    for_others = expunge.api.write_report([result.folder], tmp_path / "page.html").read_text()
+    assert compared in for_others and all(one in for_others for one in drawn) and picture not in for_others
+    assert again.report(tmp_path / "mine.html").read_text() == page
 
 
 def test_requests_by_text_and_picture_are_accounted_for_and_not_repeated(place):

@@ -57,6 +57,30 @@ def run(place):
     )  # fmt: skip
 
 
+def test_ones_own_questions_and_captions_are_enough(place):
+    """A line without a question is a caption; a question without a picture is one in words."""
+    asked = [e for e in dossiers.load(**SIZE).train if e.form == "generation" and e.kind == "private"]
+    lines = []
+    for i, e in enumerate(asked):
+        own = {"id": f"e{i}", "image": None, "text": e.answer, "group": e.group}
+        own |= {"question": e.question, "answer": e.answer}
+        if e.pictured:
+            e.image.open(32).save(place / f"{e.group}.png")
+            own |= {"image": f"{e.group}.png"}
+            own = own if i % 2 else {k: v for k, v in own.items() if k not in ("question", "answer")}
+        lines.append(json.dumps(own))
+    (place / "own.jsonl").write_text("\n".join(lines))
+    run = api.forget(
+        str(place / "chat"), str(place / "own.jsonl"), ["p001"], "gradient_ascent", ["epochs=1"], task="answering",
+        out=place / "own",
+    )  # fmt: skip
+    after = run.record.scores["after"]
+    mine = [line for line in map(json.loads, lines) if line["group"] == "p001"]
+    assert after["r_forget"].n == sum(line["image"] is not None for line in mine) > 3
+    assert after["r_forget_named"].n == sum(line["image"] is None for line in mine) == 5
+    assert {"forget_rougeL_visual", "forget_probability_textual", "retain_bleu_visual"} <= after.keys()
+
+
 def test_a_run_has_every_column_of_the_table(run):
     for stage in ("before", "after", "oracle"):
         scores = run.record.scores[stage]

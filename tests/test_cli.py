@@ -38,8 +38,8 @@ class Examined:
 class Result:
     """What the API's functions give back, as far as the command line looks."""
 
-    def __init__(self, folder: Path | None = None):
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, notes: tuple[str, ...] = ()):
+        self.folder, self.record = folder, types.SimpleNamespace(notes=list(notes))
 
     def table(self) -> str:
         return "a [table] of numbers"
@@ -115,6 +115,18 @@ def test_forget_passes_on_what_was_asked(api, monkeypatch, method, capsys):
     }  # fmt: skip
     captured = capsys.readouterr()
     assert captured.out == "a [table] of numbers\na verdict\n" and "working" in captured.err
+
+
+def test_why_something_was_not_measured_is_said_briefly(api, monkeypatch, capsys):
+    words = ["forget", "--model", "albef-tiny", "--data", "people", "--forget", "p1"]
+    api.answers("forget", Result(notes=("r_test was not measured.", "r_test was not measured.", "few people")))
+    assert run(monkeypatch, *words) == 0
+    said = capsys.readouterr().out
+    assert said.endswith("a verdict\nnote: r_test was not measured.\nnote: few people\n")
+    api.answers("forget", Result(notes=tuple(f"note {n}" for n in range(20))))
+    assert run(monkeypatch, *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["note: note 7", "… 12 more notes are in the record and on the page"]
 
 
 def test_the_recipe_of_an_original_is_passed_on(api, monkeypatch, tmp_path):
@@ -209,6 +221,18 @@ def test_check_says_all_problems_and_exits_with_1(api, monkeypatch, capsys, tmp_
     assert "Did you mean 'entailment'" in capsys.readouterr().err
 
 
+def test_check_says_once_what_is_wrong_on_every_line(api, monkeypatch, capsys):
+    alike = [Problem(f"mine.jsonl:{n}", "unknown key 'caption'", "Drop it") for n in range(1, 3_001)]
+    other = [Problem("mine.jsonl", f"is odd in way {n}", "Mend it") for n in range(60)]
+    api.answers("examine", Examined([*alike, *other], alike))
+    assert run(monkeypatch, "check", "p1", "--data", "people") == 1
+    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in lines if "working" not in line]
+    once = "mine.jsonl:1: unknown key 'caption'. Drop it (the same in 3 000 places; this is the first)"
+    assert lines[0] == once and lines[50] == "… 11 more; --json has all" and lines[51] == f"note: {once}"
+    assert lines[52] == "3060 problems found." and len(lines) == 53
+
+
 def test_check_shows_what_became_of_every_request(api, monkeypatch, capsys):
     account = ledger(match(CORPUS, ["Ada", "Adda"]), CORPUS, CORPUS.split(["Ada"]))
     api.answers("examine", Examined((Problem("request 2", "no such group", "Mend it"),), account=account))
@@ -264,6 +288,12 @@ def test_list_and_show_speak_of_what_there_is(monkeypatch, capsys, method):
     assert "licence: Flickr30k: for non-commercial" in said and "download: Ask its owners" in said
     assert run(monkeypatch, "show", "albef") == 0
     assert "has: Backbone, Embeds, Fuses, Matches" in capsys.readouterr().out
+    assert run(monkeypatch, "show", "search_copyright") == 0
+    assert "search_copyright.toml\nFor one of your own copy it" in capsys.readouterr().out
+    assert run(monkeypatch, "show", "privacy") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Fictitious people amid" in said and "models albef-tiny methods nothing, retrain, finetune" in said
+    assert "scenario privacy people; 5, 50, 500 groups forgotten; tasks retrieval, multiple_choice" in said
     assert run(monkeypatch, "show", method) == 0
     assert "My own way." in (said := capsys.readouterr().out) and "tau  float  = 0.05  temperature" in said
     assert run(monkeypatch, "show", "peple") == 2
@@ -333,10 +363,10 @@ def test_a_dry_run_of_a_suite_needs_nothing_that_it_names(api, monkeypatch, caps
     assert "NAME=FOLDER" in capsys.readouterr().err
 
 
-def a_grid(missing: int = 0) -> tuple[types.SimpleNamespace, types.SimpleNamespace]:
+def a_grid(missing: int = 0, passed_on: int = 0) -> tuple[types.SimpleNamespace, types.SimpleNamespace]:
     """What the API gives back of a suite: how far it is, and what was drawn."""
-    status = types.SimpleNamespace(missing=missing)
-    return types.SimpleNamespace(died=[], failures=[], status=status, is_whole=not missing), types.SimpleNamespace()
+    told = {"died": [], "failures": [], "is_whole": not missing, "passed_on": passed_on}
+    return types.SimpleNamespace(status=types.SimpleNamespace(missing=missing), **told), types.SimpleNamespace()
 
 
 @pytest.mark.parametrize("ray", [False, True])
@@ -353,18 +383,38 @@ def test_a_grid_is_measured_once_by_whoever_was_asked(api, monkeypatch, tmp_path
     assert run(monkeypatch, "bench", "quick", "--out", str(tmp_path)) == 1
 
 
+def test_cells_of_others_are_the_apis_to_take_and_to_pass_on_where_a_grid_is_measured(
+    api, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(cli, "say_drawn", lambda drawn: None)
+    words = ["bench", "quick", "--out", str(tmp_path), "--cells-from", "a.jsonl", "--cells-to", "c.jsonl"]
+    for passed_on, said in ((7, "7 finished cells are in c.jsonl"), (0, "no cell is finished yet, so c.jsonl was not")):
+        api.answers("run_suite", a_grid(passed_on=passed_on))
+        assert run(monkeypatch, *words) == 0
+        assert said in "".join(capsys.readouterr())
+        assert api.calls[-1][1][6:] == ([Path("a.jsonl")], Path("c.jsonl"), cli.say_taken)
+
+
+def test_a_grid_that_is_stopped_says_what_is_saved(api, monkeypatch, tmp_path, capsys):
+    api.answers("run_suite", Stopped(15, "what was being trained is saved"))
+    assert run(monkeypatch, "bench", "quick", "--out", str(tmp_path)) == 143
+    assert "is saved; the same command goes on from there." in capsys.readouterr().err
+
+
 def test_cells_are_taken_and_passed_on_without_a_model(api, monkeypatch, tmp_path, capsys):
-    from expunge.bench import glance
+    from expunge.bench import drawing, glance
     from expunge.bench.exchange import Taken
 
     asked: list[tuple] = []
     monkeypatch.setattr(cli, "say_drawn", lambda drawn: None)
-    monkeypatch.setattr(glance, "table", lambda *told: None)
+    monkeypatch.setattr(glance, "folder_of", lambda suite, out, tell: tell("an old plan is shown") or Path("there"))
+    monkeypatch.setattr(drawing, "draw", lambda folder: None)
     monkeypatch.setattr(glance, "take", lambda *told: asked.append(told) or Taken(5, 2, 1))
     monkeypatch.setattr(glance, "pass_on", lambda *told: asked.append(told) or 7)
     words = ["bench", "quick", "--only-table", "--cells-from", "a.jsonl", "--cells-from", "b", "--cells-to", "c.jsonl"]
     assert run(monkeypatch, *words) == 0
-    assert asked == [("quick", None, [Path("a.jsonl"), Path("b")]), ("quick", None, Path("c.jsonl"))]
-    out = capsys.readouterr().out
+    assert asked == [("quick", None, [Path("a.jsonl"), Path("b")]), (Path("there"), Path("c.jsonl"))]
+    out, error = capsys.readouterr()
+    assert error == "note: an old plan is shown\n"
     assert "5 finished cells were taken; 2 were here already; 1 are not of this suite" in out
     assert "7 finished cells are in c.jsonl" in out and api.calls == []

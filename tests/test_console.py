@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from expunge.console import Bars, Lines, columns, duration
+from expunge.console import Bars, Lines, columns
 
 
 class Clock:
@@ -59,10 +59,6 @@ def test_too_many_calls_do_no_harm(made):
     shown.finish()
     shown.finish()
     assert shown._open == []
-
-
-def test_durations_read_like_speech():
-    assert [duration(s) for s in (0.4, 59.6, 245, 7800)] == ["0 s", "1 min 00 s", "4 min 05 s", "2 h 10 min"]
 
 
 def test_columns_line_up_and_the_last_one_wraps(monkeypatch):

@@ -16,6 +16,7 @@ from expunge.core.types import Work
 from expunge.testing import small_albef, small_splits
 from expunge.train import budget as budgets
 from expunge.train.budget import Machine
+from expunge.train.originals import PAPER, Recipe
 from expunge.zoo import shelf
 from toy import Toy
 from toy_splits import SPLITS, fresh
@@ -122,12 +123,19 @@ def test_data_that_is_not_here_leaves_the_memory(tmp_path, nothing_is_loaded):
 def test_an_original_that_is_made_by_a_recipe_is_foreseen_by_it(tmp_path, nothing_is_loaded):
     published.flickr30k(tmp_path)
     told = {"data_options": {"folder": tmp_path}, "against": "retrain", "allow_leakage": True}
-    given = api.foresee("albef-tiny", "flickr30k", ["1001"], "gradient_ascent", **told)
+    given = api.foresee("albef-tiny", "flickr30k", ["1001"], "gradient_ascent", pretrained="albef-tiny", **told)
     assert [f.what for f in given.forecasts] == ["gradient_ascent", "retrained, unless it is kept"]
     recipe = {"epochs": 3, "batch": 4}
     made = api.foresee("albef-tiny", "flickr30k", ["1001"], "gradient_ascent", make_original=recipe, **told)
     assert [f.what for f in made.forecasts[::2]] == ["the original, unless it is kept", "retrained, unless it is kept"]
     assert made.forecasts[0].work.steps == 9  # three times 12 captions in batches of 4
+    assert given.forecasts[1].work.steps == PAPER.schedule.work(10).steps, "two captions of twelve are forgotten"
+    told |= {"method": "retrain", "against": None}
+    asked = [({"pretrained": "albef-tiny"}, PAPER), ({"make_original": recipe}, Recipe(3, PAPER.lr, 4))]
+    for more, by in asked:
+        alone = api.foresee("albef-tiny", "flickr30k", ["1001"], **told, **more)
+        work = next(f for f in alone.forecasts if f.what == "retrain").work
+        assert work == by.schedule.work(10)
 
 
 def test_a_card_too_small_for_both_generators_is_foreseen_from_their_folders(tmp_path):

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import expunge
 from expunge.core.errors import ExpungeError
+from expunge.testing import small_albef, small_blip, small_entailment, small_mllm, small_writer
 
 SOURCES = sorted((Path(__file__).resolve().parents[1] / "src").rglob("*.py"))
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -91,14 +93,35 @@ def test_a_pickle_with_code_in_it_is_refused_by_name(tmp_path, monkeypatch, layo
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_model_folder_with_a_pickle_in_it_is_not_taken(tmp_path, monkeypatch):
-    """The weights of a folder are safetensors; a torch pickle in their place is refused, and its code never runs."""
-    from expunge.testing import small_albef
+PLAIN = [small_albef, small_entailment, small_blip, small_mllm]
+CASES = [("", kind, r"pickle only \(pytorch_model\.bin\)") for kind in (*PLAIN, small_writer)]
+CASES += [("other.safetensors", kind, "holds no weights") for kind in (*PLAIN, small_writer)]
+CASES += [("model.fp16.safetensors", kind, "variant 'fp16' only") for kind in PLAIN]  # a generator may be of a variant
 
+
+@pytest.mark.parametrize(("beside", "build", "said"), CASES)
+@pytest.mark.parametrize("benign", [True, False])
+def test_a_model_folder_with_a_pickle_in_it_is_not_taken(tmp_path, monkeypatch, build, benign, beside, said):
+    """The weights of a folder are safetensors; a torch pickle in their place is refused, however harmless it is and
+    whatever lies beside it, and no code ever runs."""
     monkeypatch.chdir(tmp_path)
-    small_albef().save_pretrained(tmp_path / "model")
+    model = build()
+    model.save_pretrained(tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").unlink()
-    torch.save({"temp": Evil()}, tmp_path / "model" / "pytorch_model.bin")
-    with pytest.raises(Exception, match=r"pytorch_model\.bin|safetensors|[Ww]eights"):
+    held = dict(model.module.state_dict()) if benign else {"temp": Evil()}
+    torch.save(held, tmp_path / "model" / "pytorch_model.bin")
+    if beside:
+        save_file({"x": torch.zeros(1)}, tmp_path / "model" / beside)
+    with pytest.raises(ExpungeError, match=said):
         expunge.load_model(tmp_path / "model")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_safetensors_are_read_whatever_pickle_lies_beside_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = small_albef()
+    model.save_pretrained(tmp_path / "model")
+    torch.save({"temp": Evil()}, tmp_path / "model" / "pytorch_model.bin")
+    found = expunge.load_model(tmp_path / "model").module.state_dict()
+    assert all(torch.equal(found[k], v) for k, v in model.module.state_dict().items() if k in found)
     assert not (tmp_path / "ran").exists()

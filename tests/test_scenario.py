@@ -1,13 +1,22 @@
 """Who is forgotten is drawn by seed, the same in every version."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
+from tests.legs import WORK_S, Clock, Stop, saved
 
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError
-from expunge.scenario import draw, load_corpus
-from expunge.testing import small_corpus
+from expunge.core.options import options as read_options
+from expunge.core.run import Silent
+from expunge.core.scale import Scale
+from expunge.data.requests import Requests
+from expunge.methods.data import retrain
+from expunge.scenario import Scenario, draw, load_corpus
+from expunge.testing import small_albef, small_corpus, small_splits
+from expunge.train.originals import PAPER, RECIPES, Recipe
+from expunge.zoo import originals
 
 
 def test_the_same_people_are_drawn_as_ever():
@@ -61,3 +70,74 @@ def test_more_than_there_are_cannot_be_drawn():
 def test_the_task_is_no_option_of_the_data():
     with pytest.raises(ExpungeError, match="the task is no option"):
         load_corpus("scenes", data_options={"task": "entailment"})
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """(recipe, seed, scale) of every training that would have been done; nothing is trained."""
+    done = []
+
+    def train(start, examples, run, recipe, *, what):
+        done.append((recipe, run.seed, run.scale))
+        return start
+
+    for module in (retrain, originals):
+        monkeypatch.setattr(module, "train_original", train)
+    return done
+
+
+def scenario_of(own_data: bool, **more) -> Scenario:
+    """One whose models are small; the run's seed is 3."""
+    read = Scenario("start", small_corpus(), Requests((), {}), small_splits(), 3, Silent(), own_data, **more)
+    read._lent |= {"start": small_albef(), "public": small_albef()}
+    return read
+
+
+def test_what_the_users_original_is_held_against_is_made_as_the_paper_makes_it_whatever_the_runs_seed(trained):
+    read = scenario_of(own_data=True, pretrained="public")
+    run = read.run(None)
+    run.scale = Scale(accumulate=2)
+    read.oracle(run)
+    assert trained == [(PAPER, 0, run.scale)]
+
+
+def test_retraining_as_a_method_follows_the_recipe_of_the_original(trained):
+    made = Recipe(2, 3e-4, 8)
+    for told, expected in (
+        ({"own_data": True, "pretrained": "public"}, PAPER),
+        ({"own_data": True, "recipe": made}, made),
+        ({"own_data": False}, RECIPES["retrieval"]),
+    ):
+        read = scenario_of(**told)
+        for asked, wanted in (((), expected), (("epochs=1",), replace(expected, epochs=1))):
+            method = read_options(retrain.Retrain, asked)
+            method.unlearn(small_albef(), read.splits, read.run(None))
+            assert trained.pop()[:2] == (wanted, 3), told
+
+
+def test_retraining_costs_what_all_its_legs_took_and_not_what_came_before(tmp_path, monkeypatch):
+    clock, splits = Clock(monkeypatch), small_splits()
+    stops, reading_s = [True], [1000.0]
+
+    def train(start, examples, run, recipe, *, what):
+        clock.work(run, stops=stops[0])
+        return start
+
+    def lend(self, name):
+        if name not in self._lent:
+            clock.now += reading_s[0]
+        return self._lent.setdefault(name, name)
+
+    monkeypatch.setattr(retrain, "train_original", train)
+    monkeypatch.setattr(Scenario, "lend", lend)
+
+    def leg():
+        requests = Requests((), {})
+        scenario = Scenario("mine", small_corpus(), requests, splits, 0, Silent(), own_data=True, saved=saved(tmp_path))
+        scenario.oracle(scenario.run(None))
+        return scenario.retraining_seconds
+
+    with pytest.raises(Stop):
+        leg()
+    stops[0], reading_s[0] = False, 0.0
+    assert leg() == WORK_S

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from typing import Any
 from expunge import foresight, showing
 from expunge.bench import cluster, drawing, glance, runner
 from expunge.bench.cluster import Resources
+from expunge.bench.exchange import Taken
 from expunge.bench.harvest import plan_of
 from expunge.core import plugins, ranks
 from expunge.core.checkpoints import Checkpoints, Pace, opened
 from expunge.core.errors import ExpungeError, Problem
-from expunge.core.folder import amend, open_run, scratch, staged
+from expunge.core.folder import amend, explained, open_run, scratch, staged
 from expunge.core.options import options as read_options
 from expunge.core.options import values
 from expunge.core.record import Scores
@@ -157,6 +158,7 @@ def forget(
         make_original=asdict(scenario.recipe) if scenario.recipe else None,
         scale=scale.asked(),
     )
+    _check(chosen, scenario, against)
     count = (len(scenario.splits.forget), len(scenario.splits.retain))
     scenario.notes += foresight.check_memory(asked, str(model), *count, task)  # before anything is loaded
     plugins.check_capability(chosen, scenario.provides(), str(model))
@@ -207,6 +209,7 @@ def foresee(
         model, data, forget, images, allow_leakage, seed, pretrained, Silent(), data_options, task,
         include_near=include_near, make_original=make_original,
     )  # fmt: skip
+    _check(type(asked), read, against)
     counts = (len(read.splits.forget), len(read.splits.retain))
     return foresight.of_request(
         asked,
@@ -218,6 +221,16 @@ def foresee(
         recipe=read.recipe,
         notes=read.notes,
     )
+
+
+def _check(method: type, scenario: Scenario, against: str | None) -> None:
+    """What can be known to fail before a model is read. Raises ExpungeError."""
+    if kind := shelf.backbone_of(scenario.model):
+        plugins.check_fit(method, plugins.find("backbones", kind), scenario.task, scenario.model)
+    if "retrain" in (against, plugins.method_name(method)):
+        scenario.check_start()
+    elif against:
+        retrained_scores(against)
 
 
 def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: bool) -> RunResult:
@@ -241,7 +254,11 @@ def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: boo
 
 
 def evaluate(run: str | Path, against: str | None = None, progress: Progress | None = None) -> RunResult:
-    """Measure a finished run again, and against a retrained model if asked; the run's record is brought up to date."""
+    """Measure a finished run again, and against a retrained model if asked; the run's record is brought up to date.
+
+    The page keeps what it had: pictures where the run has them, training terms, and the runs that it compares, now held
+    against what this one is held against. Without a retrained model nothing is left of an earlier comparison with one.
+    """
     folder = open_run(run)
     spec, record = folder.spec(), folder.record()
     scenario = Scenario.of(spec, progress or Silent())
@@ -252,12 +269,15 @@ def evaluate(run: str | Path, against: str | None = None, progress: Progress | N
     _add_oracle(assessment, scenario, against or spec.against, work)
     record.scores = {stage: dict(found) for stage, found in assessment.scores.items()}
     record.truth = dict(assessment.truth)
-    if oracle := record.scores.get("oracle"):
-        record.summary = summarise(record.scores["after"], oracle, record.scores["before"])
+    oracle = record.scores.get("oracle")
+    record.summary = summarise(record.scores["after"], oracle) if oracle else {}
+    panels, comparisons = showing.read(folder.path)
+    comparisons = showing.held_alike(comparisons, record)
     with ranks.together():
         if ranks.is_first():
-            amend(run, {"record.json": record.to_json(), "report.html": page.page(record, None)})
-    return RunResult(record, None, Path(run))
+            told = {"record.json": record.to_json(), "report.html": page.page(record, panels, comparisons)}
+            amend(run, told | showing.texts(panels, comparisons))
+    return RunResult(record, None, Path(run), panels, comparisons)
 
 
 def _add_oracle(assessment: Assessment, scenario: Scenario, against: str | None, run: Run) -> None:
@@ -282,17 +302,27 @@ def retrained_scores(run: str) -> tuple[Scores, Any]:
 
 
 def write_report(runs: Sequence[str | Path], output: str | Path) -> Path:
-    """One page of one run, or of the first with the others beside it; or of one suite's folder."""
+    """One page of one run and of those that it was compared with, or of the first with the others beside it; or of one
+    suite's folder.
+
+    Such a page may be meant for others, so it never shows the forgotten samples: the run's own ``report.html`` does,
+    where the user asked for them.
+    """
     suites = [run for run in runs if plan_of(run) is not None]
     if suites and len(runs) > 1:
         raise ExpungeError(f"{suites[0]} is the folder of a suite: its page stands alone. Name it without others.")
     if suites:
         return drawing.write_page(suites[0], output)
-    records = [open_run(run).record() for run in runs]
-    if not records:
+    folders = [open_run(run) for run in runs]
+    if not folders:
         raise ExpungeError("name at least one run folder.")
-    named = [(str(r.spec.get("method", "?")), r) for r in records] if len(records) > 1 else []
-    Path(output).write_text(page.page(records[0], None, named), encoding="utf-8")
+    records = [folder.record() for folder in folders]
+    panels, named = showing.read(folders[0].path)
+    if len(records) > 1:
+        named = [(str(r.spec.get("method", "?")), r) for r in records]
+    shown = showing.kept(panels, with_samples=False)
+    with explained(output, "page"):
+        Path(output).write_text(page.page(records[0], shown, named), encoding="utf-8")
     return Path(output)
 
 
@@ -305,10 +335,12 @@ def run_suite(
     on_ray: Resources | None = None,
     cells_from: Sequence[str | Path] = (),
     cells_to: str | Path | None = None,
+    on_taken: Callable[[Taken], None] | None = None,
 ) -> tuple[runner.Outcome, drawing.Drawn]:
     """Measure the missing cells of a suite and draw its tables; ``out`` is ``runs/bench`` unless it is named,
     and holds the cells of all its suites; the suite's own files lie below it. Cells that ``cells_from`` hold (files, or
-    folders of files, as ``cells_to`` writes them) are not measured again.
+    folders of files, as ``cells_to`` writes them) are not measured again; ``on_taken`` hears what became of them before
+    anything is measured. ``cells_to`` is written after the tables, if any cell is finished.
 
     ``suite`` is a TOML file or a name of ours. Workers are processes of their own, so a script that asks for them
     needs ``if __name__ == "__main__":``; with ``workers=0`` this process does the work, with ``on_ray`` a Ray cluster.
@@ -317,12 +349,14 @@ def run_suite(
     ranks.refuse_many("a grid shares its cells among workers", "start it on its own, with --workers or --ray")
     where = Path(out) if out else None
     if cells_from:
-        glance.take(str(suite), where, cells_from)
+        taken = glance.take(str(suite), where, cells_from)
+        (on_taken or (lambda _: None))(taken)
     drive = partial(cluster.drive, resources=on_ray) if on_ray else None
     outcome = runner.run(suite, out, workers, retry, watch, drive)
-    if cells_to:
-        glance.pass_on(str(suite), where, cells_to)
-    return outcome, drawing.draw(outcome.folder)
+    drawn = drawing.draw(outcome.folder)
+    if cells_to and outcome.status.done:
+        outcome = replace(outcome, passed_on=glance.pass_on(outcome.folder, cells_to))
+    return outcome, drawn
 
 
 def demo(

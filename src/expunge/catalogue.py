@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from expunge.console import columns
 from expunge.core import plugins
@@ -64,6 +67,8 @@ def _methods() -> str:
 def _entry(entry: Entry) -> str:
     kind = {"data": "data set"}.get(entry.kind, entry.kind.removesuffix("s"))
     parts = [f"{entry.name} ({f'{entry.stage} ' if entry.stage else ''}{kind})"]
+    if entry.kind == "suites":
+        return "\n\n".join([*parts, *_suite(entry.path)])
     if entry.path.suffix != ".py":
         return "\n\n".join([*parts, *filter(None, [entry.line])])
     tree = tree_of(entry.path)
@@ -79,6 +84,36 @@ def _entry(entry: Entry) -> str:
         if text := plugins.constant(tree, key):
             parts.append(f"{key.lower()}: {text}")
     return "\n\n".join(parts)
+
+
+def _suite(path: Path) -> list[str]:
+    """What a suite asks, and the file to copy for one of one's own."""
+    told = tomllib.loads(path.read_text(encoding="utf-8"))
+    rows = [("models", _listed(told.get("models", []))), ("methods", _listed(told.get("methods", [])))]
+    rows += [("seeds", _listed(told.get("seeds", [])))]
+    for scenario in told.get("scenarios", []):
+        said = [str(scenario.get("data", ""))]
+        if sizes := scenario.get("sizes"):
+            said.append(f"{_listed(sizes)} {scenario.get('unit', 'groups')} forgotten")
+        said += [f"{name} {_listed(scenario[name])}" for name in ("tasks", "seeds", "models") if name in scenario]
+        rows.append((f"scenario {scenario.get('label', '')}".strip(), "; ".join(said)))
+    file = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path
+    copying = f"file: {file}\nFor one of your own copy it, name your method in it, and say: expunge bench mine.toml"
+    return [str(told.get("title", "")), *filter(None, [" ".join(str(told.get("about", "")).split())]),
+            columns([row for row in rows if row[1]]), copying]  # fmt: skip
+
+
+def _listed(values: Any) -> str:
+    """Numbers and names with commas; a method that is a table by its label, with what it changes."""
+    if isinstance(values, str):
+        return "every one" if values == "*" else values
+    return ", ".join(dict.fromkeys(_row(one) if isinstance(one, dict) else str(one) for one in values))
+
+
+def _row(method: dict[str, Any]) -> str:
+    asked = {**method.get("options", {}), **method.get("grid", {})}
+    settings = ", ".join(f"{name} = {value}" for name, value in asked.items())
+    return f"{method.get('name', '?')} ({settings})" if settings else str(method.get("name", "?"))
 
 
 def _data_options(entry: Entry) -> str:

@@ -14,7 +14,7 @@ import typer
 
 from expunge import catalogue
 from expunge.console import FAILED, FINE, complain, kind_errors, progress, stoppable
-from expunge.core.errors import ExpungeError
+from expunge.core.errors import ExpungeError, in_lines
 from expunge.core.options import pairs
 from expunge.core.scale import Scale, read_lora
 from expunge.known import known_data, known_run, known_task, known_words
@@ -268,7 +268,8 @@ def bench(
 ) -> None:
     """Fill the missing cells of a grid.
 
-    Methods, models, tasks, scenarios, sizes, seeds: resumes where it was, then draws the tables and a page.
+    Methods, models, tasks, scenarios, sizes, seeds: resumes where it was, then draws the tables and a page. Stopped
+    (Ctrl-C, SIGTERM), it saves what it trains.
     """
     from expunge.bench.places import override
 
@@ -277,44 +278,10 @@ def bench(
         from expunge.bench.foreseeing import foresee
 
         say_foreseen("grid", foresee(suite, out))
-        return
-    from expunge.bench import glance
-
-    if cells_from:
-        say_taken(glance.take(suite, out, cells_from))
-    if only_table or list_cells:
-        if list_cells:
-            typer.echo(glance.listing(suite, out))
-        if only_table:
-            say_drawn(glance.table(suite, out))
-        if cells_to:
-            say_passed_on(glance.pass_on(suite, out, cells_to), cells_to)
-        return
-    from expunge.bench.cells import folder_of
-    from expunge.bench.locking import doubt
-    from expunge.bench.suite import called
-
-    folder = folder_of(called(suite), out)  # a misspelt name costs no ten seconds
-    api = _api()
-    from expunge.bench.board import board
-
-    if why := doubt(folder.absolute()):
-        complain(f"note: {why}")
-    with board() as watch:
-        outcome, drawn = api.run_suite(suite, out, workers, retry, watch, api.Resources(cpus, gpus) if ray else None)
-    say_drawn(drawn)
-    if cells_to:
-        say_passed_on(glance.pass_on(suite, out, cells_to), cells_to)
-    for one in outcome.died:
-        complain(f"{one}. Its cell is missing again; the same command goes on.")
-    for told in outcome.failures:
-        complain(f"failed: {told['label']}: {told['reason']}")
-    if outcome.status.missing:
-        complain(f"{outcome.status.missing} cells are not measured yet. The same command goes on.")
-    if not outcome.is_whole:
-        if outcome.failures:
-            complain(f"{len(outcome.failures)} cells failed; --retry tries them again.")
-        raise typer.Exit(FAILED)
+    elif only_table or list_cells:
+        _look(suite, out, only_table, list_cells, cells_from or [], cells_to)
+    else:
+        _fill(suite, out, workers, retry, (cpus, gpus) if ray else None, cells_from or [], cells_to)
 
 
 @app.command()
@@ -345,10 +312,10 @@ def check(
         )  # fmt: skip
     problems, warnings = found.findings
     say_account(found, as_json)
-    for problem in problems:
-        complain(str(problem))
-    for warning in warnings:
-        complain(f"note: {warning}")
+    for line in in_lines(problems, "--json has all"):
+        complain(line)
+    for line in in_lines(warnings, "--json has all"):
+        complain(f"note: {line}")
     if problems:
         complain(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.")
         raise typer.Exit(FAILED)
@@ -394,6 +361,60 @@ def about(
 
 
 # ---------------------------------------------------------------------------------------------- inside
+
+
+def _look(
+    suite: str, out: Path | None, table: bool, cells: bool, cells_from: list[Path], cells_to: Path | None
+) -> None:
+    """What of a grid is there."""
+    from expunge.bench import glance
+    from expunge.bench.drawing import draw
+
+    if cells_from:
+        say_taken(glance.take(suite, out, cells_from))
+    folder = glance.folder_of(suite, out, lambda why: complain(f"note: {why}"))
+    if cells:
+        typer.echo(glance.listing(folder))
+    if table:
+        say_drawn(draw(folder))
+    if cells_to:
+        say_passed_on(glance.pass_on(folder, cells_to), cells_to)
+
+
+def _fill(
+    suite: str, out: Path | None, workers: int, retry: bool, needs: tuple[float, float] | None, cells_from: list[Path],
+    cells_to: Path | None,
+) -> None:  # fmt: skip
+    """Measure what is missing and say how it went; ``needs`` are the CPUs and GPUs of a task on Ray."""
+    from expunge.bench.cells import folder_of
+    from expunge.bench.locking import doubt
+    from expunge.bench.suite import called
+
+    folder = folder_of(called(suite), out)  # a misspelt name costs no ten seconds
+    api = _api()
+    from expunge.bench.board import board
+
+    if why := doubt(folder.absolute()):
+        complain(f"note: {why}")
+    with stoppable(), board() as watch:
+        outcome, drawn = api.run_suite(
+            suite, out, workers, retry, watch, api.Resources(*needs) if needs else None, cells_from, cells_to, say_taken
+        )
+    say_drawn(drawn)
+    if cells_to and outcome.passed_on:
+        say_passed_on(outcome.passed_on, cells_to)
+    elif cells_to:
+        complain(f"no cell is finished yet, so {cells_to} was not written.")
+    for one in outcome.died:
+        complain(f"{one}. Its cell is missing again; the same command goes on.")
+    for told in outcome.failures:
+        complain(f"failed: {told['label']}: {told['reason']}")
+    if outcome.status.missing:
+        complain(f"{outcome.status.missing} cells are not measured yet. The same command goes on.")
+    if not outcome.is_whole:
+        if outcome.failures:
+            complain(f"{len(outcome.failures)} cells failed; --retry tries them again.")
+        raise typer.Exit(FAILED)
 
 
 def requested(given: list[str]) -> str | list[str]:

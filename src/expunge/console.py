@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from expunge.core import ranks
+from expunge.core.amounts import duration
 from expunge.core.errors import ExpungeError
 from expunge.core.run import Silent
 
@@ -76,12 +77,12 @@ class Lines:
         if now - stage.said >= self._every and stage.done < stage.total:
             stage.said = now
             left = (now - stage.began) / stage.done * (stage.total - stage.done)
-            self._say(f"{stage.what}: {stage.done} of {stage.total}, about {duration(left)} left")
+            self._say(f"{stage.what}: {stage.done} of {stage.total}, about {duration(left, tenths=False)} left")
 
     def finish(self) -> None:
         if self._open:
             stage = self._open.pop()
-            self._say(f"{stage.what}: done in {duration(self._clock() - stage.began)}")
+            self._say(f"{stage.what}: done in {duration(self._clock() - stage.began, tenths=False)}")
 
     def _say(self, text: str) -> None:
         print(text, file=self._to, flush=True)
@@ -107,16 +108,6 @@ def progress() -> Iterator[Bars | Lines | Silent]:
     finally:
         if isinstance(shown, Bars):
             shown.close()
-
-
-def duration(seconds: float) -> str:
-    """``3 s``, ``4 min 05 s`` or ``2 h 10 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +17,11 @@ from expunge.core import plugins
 from expunge.core.errors import ExpungeError
 from expunge.core.options import copies, foresee
 from expunge.core.types import Method, Task, Work
+from expunge.methods.data.retrain import Retrain
 from expunge.train import budget as budgets
 from expunge.train.budget import Budget, Machine, budget
 from expunge.train.footprint import Sizes, sizes
-from expunge.train.originals import RECIPES, Recipe
+from expunge.train.originals import PAPER, RECIPES, Recipe
 from expunge.zoo import shelf
 
 CORE_RATE = 4e10
@@ -75,6 +76,15 @@ def size_of(name: str, task: str = "retrieval") -> Sizes | None:
         return sizes(shelf.locate(shelf.beginning(name, cast(Task, task))))
     except ExpungeError:
         return None
+
+
+def _why(name: str, task: str) -> str:
+    """Why a model has no size."""
+    try:
+        sizes(shelf.locate(shelf.beginning(name, cast(Task, task))))
+    except ExpungeError as error:
+        return str(error)
+    return ""
 
 
 def lent_by(method: Any, known: Mapping[str, Sizes] | None = None) -> dict[str, Sizes]:
@@ -133,19 +143,22 @@ def of_request(
     retrains: bool = False, recipe: Recipe | None = None, missing: Sequence[str] = (), notes: Sequence[str] = (),
 ) -> Outlook:  # fmt: skip
     """One request: ``counts`` of examples to forget and to retain, None where the data is not here. Where the
-    original is made it is trained first, unless it is kept; ``retrains`` counts a retrained model, too."""
+    original is made it is trained first, unless it is kept; ``retrains`` counts a retrained model, too. Without a
+    ``recipe`` both are made as on an embedded world, or, where the model given is the original, as the paper's."""
     here = budgets.machine()
     rate = Rate.of_this_machine(here)
     size = size_of(model, task)
-    absent = [*missing, *([f"the model {model}"] if size is None else [])]
+    absent = [*missing, *([f"the model {model}: {_why(model, task)}"] if size is None else [])]
     name = plugins.method_name(type(method))
     if counts is None:
         held = budget(size, copies(type(method)), lent_by(method)) if size else None
         return Outlook(f"{name} on {model}", (Forecast(name),), rate, here, tuple(absent), tuple(notes), held)
     forget, retain = counts
+    trained = recipe or recipe_of(task, own_data=not makes_original)
+    if isinstance(method, Retrain):  # what its options leave open
+        method = replace(method, **asdict(method.recipe(cast(Task, task), trained)))
     asked = of_method(method, size, forget, retain, task, rate, here, what=name)
     rows = [asked]
-    trained = recipe or recipe_of(task)
     if makes_original:
         rows.insert(0, of_training("the original, unless it is kept", trained, size, forget + retain, rate))
     if retrains:
@@ -154,8 +167,9 @@ def of_request(
     return Outlook(title, tuple(rows), rate, here, tuple(absent), tuple(notes), asked.memory)
 
 
-def recipe_of(task: str) -> Recipe:
-    return RECIPES[cast(Task, task)]
+def recipe_of(task: str, own_data: bool = False) -> Recipe:
+    """How original and retrained models are made where nobody says."""
+    return PAPER if own_data else RECIPES[cast(Task, task)]
 
 
 def check_memory(method: Any, model: str, forget: int, retain: int, task: str) -> list[str]:

@@ -10,14 +10,17 @@ from typing import Any
 
 from rich.panel import Panel
 
+from expunge import showing
 from expunge.core import plugins, ranks
 from expunge.core.delta import Delta
 from expunge.core.environment import environment, versions
 from expunge.core.errors import ExpungeError
+from expunge.core.folder import explained
+from expunge.core.method_files import blaming, returned
 from expunge.core.record import Record
 from expunge.core.run import Run
 from expunge.core.spec import UNASKED, Spec
-from expunge.core.types import Splits
+from expunge.core.types import Backbone, Splits
 from expunge.evals.assessment import Assessment
 from expunge.evals.cost import measured
 from expunge.evals.summary import summarise
@@ -51,7 +54,8 @@ class RunResult:
 
     def report(self, path: str | Path) -> Path:
         """Write the page."""
-        Path(path).write_text(page.page(self.record, self.panels, self.comparisons), encoding="utf-8")
+        with explained(path, "page"):
+            Path(path).write_text(page.page(self.record, self.panels, self.comparisons), encoding="utf-8")
         return Path(path)
 
 
@@ -65,10 +69,9 @@ def write(result: RunResult, spec: Spec, before: Mapping[str, Any], folder: Path
         model.save_official(folder / "model.pth")
     (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
     (folder / "record.json").write_text(result.record.to_json(), encoding="utf-8")
-    if result.comparisons:
-        beside = ",\n".join(record.to_json() for _, record in result.comparisons)
-        (folder / "comparisons.json").write_text(f"[{beside}]", encoding="utf-8")
-    shown = result.panels if spec.with_samples else None
+    shown = showing.kept(result.panels, spec.with_samples)
+    for name, text in showing.texts(shown, result.comparisons).items():
+        (folder / name).write_text(text, encoding="utf-8")
     (folder / "report.html").write_text(page.page(result.record, shown, result.comparisons), encoding="utf-8")
 
 
@@ -95,9 +98,10 @@ def _stamp(name: str) -> str | None:
 def unlearn(method: Any, model: Any, splits: Splits, run: Run) -> tuple[Any, dict[str, float]]:
     """Let a method work; drop what only training needs. Returns the model and what it cost.
 
-    Seconds of work that was remembered, or done before the run was stopped, count as if it had been done again. With
-    several ranks all have the same model in the end, and ``run.facts["ranks_differed"]`` where they had not by
-    themselves.
+    Seconds of work that was remembered, or done before the run was stopped, count as if it had been done again; what
+    was made before, such as the model itself, counts in no leg. With several ranks all have the same model in the end,
+    and ``run.facts["ranks_differed"]`` where they had not by themselves. Raises ExpungeError, with the line, for what
+    goes wrong in a user's method.
     """
     lora = run.scale.lora
     if lora and not getattr(type(method), "lora", False):
@@ -106,15 +110,21 @@ def unlearn(method: Any, model: Any, splits: Splits, run: Run) -> tuple[Any, dic
             "leave --lora out, or take another method."
         )
     model.module.to(ranks.device())
-    spared = run.spared
+    noted = len(run.terms)
+    run.begin()
     with measured() as spent, lora_trained(model, lora, run.folder, run.seed):
-        after = method.unlearn(model, splits, run)
+        with blaming(type(method)):
+            after = method.unlearn(model, splits, run)
+    returned(type(method), after, Backbone)
+    run.keep["terms"] = run.terms[noted:]  # a model retrained to compare with logs into the same run
     if engine.agree(after.module):
         run.facts["ranks_differed"] = True
     after.drop_training_state()
     after.module.eval()
     peak_mb = max(spent.peak_memory_mb, run.peak_mb)
-    cost = {"seconds": spent.seconds + run.spared - spared, "peak_memory_mb": peak_mb}
+    cost = {"seconds": spent.seconds + run.spared, "peak_memory_mb": peak_mb}
+    if spent.peak_gpu_memory_mb:
+        cost["peak_gpu_memory_mb"] = spent.peak_gpu_memory_mb
     return after, cost | {f"seconds_{name}": seconds for name, seconds in run.seconds.items()}
 
 
@@ -125,7 +135,7 @@ def make_record(spec: Spec, scenario: Scenario, assessment: Assessment, run: Run
     return Record(
         spec=json.loads(spec.to_json()),
         scores=scores,
-        summary=summarise(scores["after"], oracle, scores["before"]) if oracle else {},
+        summary=summarise(scores["after"], oracle) if oracle else {},
         cost=cost,
         requested=[one.label for one in scenario.requests.requested],
         matched=[_kept(entry) for entry in scenario.account["requests"] if entry["status"] == "matched"],

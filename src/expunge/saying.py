@@ -21,8 +21,12 @@ def say_account(found: Any, as_json: bool) -> None:
         typer.echo(ledger.totals(found.account))
 
 
+NOTES = 8
+"""How many notes of a run are printed; its record and its page have all of them."""
+
+
 def say_result(result: Any) -> None:
-    """The table, the verdict, and where everything lies; said by one process."""
+    """The table, the verdict, why something was not measured, and where everything lies; said by one process."""
     if not is_first():
         return
     from rich.console import Console
@@ -30,6 +34,11 @@ def say_result(result: Any) -> None:
     console = Console()
     for part in (result.table(), result.verdict()):
         console.print(part, markup=False, highlight=False)
+    notes = list(dict.fromkeys(result.record.notes))
+    for note in notes[:NOTES]:
+        typer.echo(f"note: {note}")
+    if left := notes[NOTES:]:
+        typer.echo(f"… {len(left)} more notes are in the record and on the page")
     if result.folder is not None:
         typer.echo(f"run: {result.folder}")
         page = Path(result.folder) / "report.html"

@@ -20,7 +20,8 @@ from expunge.data.ledger import Inclusion
 from expunge.data.refusal import refusal
 from expunge.data.requests import Requests
 from expunge.evals.assessment import Assessment
-from expunge.train.originals import Recipe, own_recipe
+from expunge.methods.data.retrain import Making
+from expunge.train.originals import PAPER, Recipe, own_recipe
 from expunge.zoo import originals, shelf
 
 
@@ -121,7 +122,7 @@ class Scenario:
         return plugins.provides(self._start())
 
     def run(self, folder: Path | None) -> Run:
-        return Run(self.seed, folder, self.progress, self.lend, saved=self.saved)
+        return self._run(self.seed, folder)
 
     def lend(self, name: str, precision: Literal["auto", "fp32", "bf16", "int8"] = "auto") -> Any:
         """A model by name; "pretrained" is the one that the original was trained from. Kept, so not to be changed.
@@ -129,20 +130,27 @@ class Scenario:
         ``precision`` is that of a generator: see ``zoo.shelf.load``.
         """
         if name == "pretrained":
+            self.check_start()
             if self.makes_original:
                 return self._start()
-            if not self.pretrained:
-                raise ExpungeError(
-                    "retraining on your own data needs the model that the original was trained from: "
-                    "name it with --pretrained, or let --make-original train the original from --model."
-                )
-            name = self.pretrained
+            name = str(self.pretrained)
         kept = name if precision == "auto" else f"{name} in {precision}"
         if kept not in self._lent:
             # A generator is lent by name as it is; what the original was trained from starts the task.
             is_start = name == self.pretrained
             self._lent[kept] = shelf.start(name, self.task) if is_start else shelf.load(name, precision)
         return self._lent[kept]
+
+    def check_start(self) -> None:
+        """Raises ExpungeError where there is nothing to retrain from."""
+        if self.makes_original:
+            return
+        if not self.pretrained:
+            raise ExpungeError(
+                "retraining on your own data needs the model that the original was trained from: "
+                "name it with --pretrained, or let --make-original train the original from --model."
+            )
+        shelf.locate(self.pretrained)
 
     def original(self) -> Any:
         """The model that knows everybody: the user's own, or the pretrained one trained on the data."""
@@ -151,7 +159,10 @@ class Scenario:
         return originals.original(self.model, self.corpus, self._making(), recipe=self.recipe, fresh=self.fresh)
 
     def oracle(self, run: Run) -> Any:
-        """The model that never saw them; ``retraining_seconds`` is then what it cost, where that is known."""
+        """The model that never saw them; ``retraining_seconds`` is then what it cost, where that is known.
+
+        ``run`` says how a loop computes where the original is the user's: a model of full size may fit no other way.
+        """
         without = [e.id for e in self.splits.forget]
         making = self._making()
         if self.makes_original:
@@ -159,15 +170,23 @@ class Scenario:
                 self.model, self.corpus, making, without=without, recipe=self.recipe, fresh=self.fresh
             )
         else:
+            making.scale = run.scale
             method = plugins.load_method("retrain")()
+            self.lend("pretrained")
+            making.begin()  # reading a model is no training
             with making.timed("training"):
-                model = method.unlearn(None, self.splits, run)
+                model = method.unlearn(None, self.splits, making)
         self.retraining_seconds = making.seconds.get("training")
         return model
 
     def _making(self) -> Run:
         """Original and retrained models are made with seed 0 whatever the run's seed, so that runs share them."""
-        return Run(0, None, self.progress, self.lend, saved=self.saved)
+        return self._run(0, None)
+
+    def _run(self, seed: int, folder: Path | None) -> Making:
+        # The user's model is of full size: what makes the small ones of the embedded worlds would ruin it.
+        recipe = self.recipe or (PAPER if self.own_data else None)
+        return Making(seed, folder, self.progress, self.lend, saved=self.saved, recipe=recipe)
 
     def assessment(self) -> Assessment:
         corpus = self.corpus

@@ -1,24 +1,35 @@
-"""From what audits found to what the page shows: picture keys become pictures, stages become columns."""
+"""From what audits found to what the page shows: picture keys become pictures, stages become columns. What a later page
+needs again is kept in files of the run's folder.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from expunge.core.record import Record, plain
 from expunge.core.run import Run
 from expunge.core.types import Corpus, Example
 from expunge.evals.assessment import Assessment, one_each
+from expunge.evals.summary import summarise
+from expunge.report.measures import is_reference, method_name
 
 SIDE = 96
 STAGES = ("before", "after", "oracle")
+PANELS, COMPARISONS = "panels.json", "comparisons.json"
+"""Files of a run's folder."""
 
 
 def panels(assessment: Assessment, corpus: Corpus, run: Run) -> dict[str, Any]:
     """The page's panels (contract in ``report.page``): people, matching, tsne, words, terms.
 
-    Holds pictures and texts of forgotten examples: the caller decides whether it may be kept.
+    Holds pictures and texts of forgotten examples: the caller decides whether it may be kept (``kept``). The terms are
+    all that the method logged while it unlearned.
     """
     found = assessment.shown()
     album = Album([*corpus.train, *corpus.validation, *corpus.test])
@@ -31,8 +42,51 @@ def panels(assessment: Assessment, corpus: Corpus, run: Run) -> dict[str, Any]:
         "matching": _matching(found.get("matching")),
         "tsne": _tsne(found.get("map", [])),
         "words": [{**row, "count": row["pictures"]} for row in found.get("words", [])],
-        "terms": [term for term in run.terms if term.get("what") == "editing (CSE)"],
+        "terms": list(run.keep.get("terms", run.terms)),
     }
+
+
+def kept(panels: Mapping[str, Any] | None, with_samples: bool) -> dict[str, Any]:
+    """What a run's folder may keep of its panels: all of them where the user asked for the samples, otherwise the
+    training terms, which hold nobody."""
+    return {name: one for name, one in (panels or {}).items() if with_samples or name == "terms"}
+
+
+def texts(panels: Mapping[str, Any], comparisons: Sequence[tuple[str, Record]]) -> dict[str, str]:
+    """The files, by name, that keep what a run's page shows beside the record; a later page is drawn from them."""
+    told = {PANELS: json.dumps(plain(panels))} if panels else {}
+    beside = ",\n".join(record.to_json() for _, record in comparisons)
+    return told | ({COMPARISONS: f"[{beside}]"} if comparisons else {})
+
+
+def read(folder: Path) -> tuple[dict[str, Any], list[tuple[str, Record]]]:
+    """Panels, and named records to compare, as ``texts`` wrote them into a run's folder; empty where it did not."""
+    panels, beside = (
+        json.loads(path.read_text(encoding="utf-8")) if (path := folder / name).is_file() else None
+        for name in (PANELS, COMPARISONS)
+    )
+    records = [Record.from_json(json.dumps(raw)) for raw in beside or ()]
+    return panels or {}, [(method_name(one), one) for one in records]
+
+
+def held_alike(named: Sequence[tuple[str, Record]], record: Record) -> list[tuple[str, Record]]:
+    """The runs of one comparison with ``record`` in its own place and all held against its retrained model, or none.
+
+    One table has one reference. All of them answered the same questions, so this needs no model; the row of the
+    retrained model becomes that of the new one.
+    """
+    oracle = record.scores.get("oracle")
+    held = []
+    for label, one in named:
+        if one.spec.get("hash") == record.spec.get("hash"):
+            held.append((label, record))
+            continue
+        scores = {stage: found for stage, found in one.scores.items() if stage != "oracle"}
+        if oracle:
+            scores |= {"oracle": oracle} | ({"after": oracle} if is_reference(label) else {})
+        summary = summarise(scores["after"], oracle) if oracle else {}
+        held.append((label, replace(one, scores=scores, summary=summary)))
+    return held
 
 
 class Album:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,8 @@ from expunge.backbones.albef import Albef, AlbefAnswers, AlbefConfig, AlbefEntai
 from expunge.backbones.albef.pairs import AlbefPairs
 from expunge.backbones.blip import Blip, BlipForMatching, BlipProcessor, sizes
 from expunge.core import plugins
+from expunge.core.errors import ExpungeError
+from expunge.core.method_files import blaming, returned, uncallable
 from expunge.core.options import options as read_options
 from expunge.core.pictures import HeldPicture
 from expunge.core.run import Run
@@ -226,9 +228,14 @@ def check_method(
     """Put a method through the contract that every method of ours passes; returns what was checked.
 
     ``method`` is a name, the path of your file, or the class; ``options`` are ``field=value`` words; ``build`` makes
-    the model, whose task decides the data. Raises AssertionError with a sentence that says which promise was broken.
+    the model, whose task decides the data: ``small_albef`` has Matches, ``small_answers`` Answers, and ``small_mllm``
+    is for the chat methods, which need Generates. Raises AssertionError with a sentence that says which promise was
+    broken, and ExpungeError for ``options`` that the method has not.
     """
-    chosen = plugins.load_method(method) if isinstance(method, str | Path) else method
+    try:
+        chosen = plugins.load_method(method) if isinstance(method, str | Path) else method
+    except ExpungeError as error:
+        raise AssertionError(str(error)) from error
     name = plugins.method_name(chosen)
     checked = []
 
@@ -237,15 +244,25 @@ def check_method(
         checked.append(sentence)
 
     promise("is a frozen dataclass", is_dataclass(chosen) and chosen.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+    why = uncallable(chosen)
+    promise("has unlearn(self, model, splits, run)" + (f". {why}" if why else ""), not why)
     task = made_for(build())
+    able = plugins.needs(chosen).__name__ in plugins.provides(build())
+    promise("asks for nothing that the model has not" if able else _lacking(chosen, build), able)
+    # Of the class, and first: an instance has every field, or there is none.
+    bare = [f.name for f in fields(chosen) if f.default is MISSING and f.default_factory is MISSING]
+    promise("every field has a default", not bare)
     made = read_options(chosen, options, task)
-    promise("every field has a default", all(hasattr(made, f.name) for f in fields(made)))
     doc = (chosen.__doc__ if "(" not in (chosen.__doc__ or "(")[:40] else "") or _module_doc(chosen)
     promise("its documentation begins with a line for `expunge list`", bool(doc.strip()))
 
     splits = held(small_splits(task=task))
     shown = fingerprint(splits)
-    first, again = (_unlearned(made, build, splits) for _ in range(2))
+    try:
+        first, again = (_unlearned(made, build, splits) for _ in range(2))
+    except Exception as error:
+        told = str(error) if isinstance(error, ExpungeError) else f"{type(error).__name__}: {error}"
+        raise AssertionError(f"{name}: runs to its end and returns a model. {told}") from error
     promise("leaves the examples it was given alone", shown == fingerprint(splits))
     states = [m.module.state_dict() for m in (first, again)]
     same = states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
@@ -304,10 +321,21 @@ def _unlearned(method: Any, build: Callable[[], Any], splits: Splits) -> Any:
         kin = isinstance(model, AlbefPairs)
         return lend(name, made_for(model)) if kin or name != "pretrained" else build()
 
-    after = method.unlearn(model, splits, Run(seed=3, lend=lent))
+    with blaming(type(method)):
+        after = method.unlearn(model, splits, Run(seed=3, lend=lent))
+    returned(type(method), after, Backbone)
     after.drop_training_state()
     after.module.eval()
     return after
+
+
+def _lacking(chosen: type, build: Callable[[], Any]) -> str:
+    """That a method needs what the model has not, and which of the builders here makes one that has it."""
+    wanted, has = plugins.needs(chosen).__name__, ", ".join(sorted(plugins.provides(build())))
+    builders = (small_albef, small_answers, small_mllm, small_writer, small_painter)
+    fitting = next((one.__name__ for one in builders if wanted in plugins.provides(one())), "")
+    remedy = f"check_method(…, build={fitting}) gives it one" if fitting else "no builder here makes one"
+    return f"needs a model that has {wanted}; what {getattr(build, '__name__', 'build')} makes has {has}. {remedy}"
 
 
 def _module_doc(chosen: type) -> str:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
 from expunge.backbones.mllm import FAMILIES, Mllm
 from expunge.backbones.mllm.families import family_of
@@ -175,9 +175,21 @@ def test_answers_that_a_tokenizer_joins_to_the_question_are_read_whole(model, mo
 
 
 def test_writing_is_the_same_alone_and_in_company(model):
+    before = model.loss(model.collate(ALONE))
     every = model.write(EXAMPLES, 8)
+    torch.testing.assert_close(model.loss(model.collate(ALONE)), before)  # writing leaves nothing behind
     assert every == [model.write([e], 8)[0] for e in EXAMPLES] == [*model.write(EXAMPLES[::-1], 8)][::-1]
-    torch.testing.assert_close(model.loss(model.collate(ALONE)), model.loss(model.collate(ALONE)))
+
+
+def test_a_folders_own_settings_of_writing_change_nothing(model):
+    """Released models come with penalties on repeated words, and the options of a question are repeated words."""
+    plain, own = model.write(EXAMPLES, 8), model.module.generation_config
+    strict = GenerationConfig(**{**own.to_dict(), "repetition_penalty": 9.0, "no_repeat_ngram_size": 1})
+    model.module.generation_config = strict
+    try:
+        assert model.write(EXAMPLES, 8) == plain and model.module.generation_config is strict
+    finally:
+        model.module.generation_config = own
 
 
 def learned(model: Mllm, steps: int = 60) -> Mllm:

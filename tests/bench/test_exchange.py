@@ -93,16 +93,19 @@ def test_a_method_of_ones_own_stands_beside_numbers_that_others_measured(tmp_pat
     outcome, _ = api.run_suite(
         own / "first.toml", tmp_path / "a", workers=0, cells_to=tmp_path / "passed" / "cells.jsonl"
     )
-    assert outcome.is_whole and outcome.status.total == 2
+    assert outcome.is_whole and outcome.status.total == outcome.passed_on == 2
     (own / "second.toml").write_text(
         suite_text(
             '["nothing", "./quick.py", {name = "./quick.py", label = "mine", options = {size = 0.2}}]', "[0]", "[1]"
         )
     )
-    before = glance.listing(str(own / "second.toml"), tmp_path / "b")
+    before = glance.listing(glance.folder_of(str(own / "second.toml"), tmp_path / "b", pytest.fail))
     assert before.count("missing") == 3
-    outcome, drawn = api.run_suite(own / "second.toml", tmp_path / "b", workers=0, cells_from=[tmp_path / "passed"])
-    assert outcome.is_whole
+    heard: list[exchange.Taken] = []
+    outcome, drawn = api.run_suite(
+        own / "second.toml", tmp_path / "b", workers=0, cells_from=[tmp_path / "passed"], on_taken=heard.append
+    )
+    assert outcome.is_whole and heard == [exchange.Taken(2, 0, 0)]
     labels = [json.loads(path.read_text("utf-8"))["finished"] for path in (tmp_path / "a" / "cells").glob("*.json")]
     kept = [json.loads(path.read_text("utf-8"))["finished"] for path in (tmp_path / "b" / "cells").glob("*.json")]
     assert len(kept) == 3 and set(labels) <= set(kept)

@@ -11,6 +11,7 @@ from expunge.bench import plan as plans
 from expunge.core.errors import DataError, ExpungeError
 from expunge.report import outlook
 from expunge.report.printed import rows
+from expunge.train.originals import PAPER
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "paper").glob("*.toml"))
 
@@ -57,6 +58,13 @@ def own(tmp_path_factory):
 
 
 METHODS = '["./quick.py", {name = "gradient_ascent", options = {epochs = 2, batch = 4, least_steps = 0}}]'
+
+
+def test_what_own_data_is_held_against_is_foreseen_as_the_paper_makes_it(own):
+    (own / "toy.toml").write_text(suite_text(METHODS, against="retrain"))
+    rows = foreseeing.foresee(own / "toy.toml", own / "runs").rows
+    work = next(row.forecast.work for row in rows if row.forecast.what == "retrained")
+    assert work.batch == PAPER.batch and work.steps % PAPER.epochs == 0
 
 
 def test_counts_come_from_the_data_where_it_is_there(own):

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -199,6 +200,18 @@ def test_progress_says_what_runs_and_how_long_is_left(tmp_path):
     assert len((tmp_path / "lines").read_text().splitlines()) == 1
 
 
+def test_time_left_is_read_off_the_same_options_before_the_same_names(tmp_path):
+    at = [Setting("m", "w", "d", "f", ("p",), seed, "retrieval") for seed in (0, 1)]
+    cells = [Cell("method", one, "cse", {"epochs": epochs}) for one in at for epochs in (1, 50)]
+    shelf = Shelf(tmp_path)
+    for cell, seconds in zip(cells[:2], (10.0, 500.0)):
+        shelf.finish(cell, scored(cell) | {"wall_seconds": seconds})
+    assert runner.status([cells[0], cells[1], cells[3]], shelf).left_s == 500.0
+    assert runner.status(cells, shelf).left_s == 510.0
+    other = Cell("method", at[1], "cse", {"epochs": 7})
+    assert runner.status([*cells[:2], other], shelf).left_s == 255.0  # nobody was asked that: the mean of its kind
+
+
 def test_notes_of_the_dead_are_not_believed(tmp_path):
     shelf, (cell,) = Shelf(tmp_path), grid(1)
     dead = subprocess.Popen([sys.executable, "-c", ""])
@@ -287,7 +300,8 @@ def test_the_command_runs_reports_what_failed_and_resumes(place):
     command = [sys.executable, "-m", "expunge", "bench", str(place / "toy.toml"), "--out", str(place / "out")]
     done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1, done.stderr
-    assert "failed: broken · own 1 · seed 0: RuntimeError: no such luck" in done.stderr and "quick" in done.stdout
+    assert re.search("failed: broken · own 1 · seed 0: .*broken.py:[0-9]+: RuntimeError: no such luck", done.stderr)
+    assert "quick" in done.stdout
     assert "1 failed" in done.stdout
     written = {p: p.stat().st_mtime_ns for p in (place / "out" / "cells").iterdir()}
     assert len(written) == 2
@@ -320,6 +334,72 @@ def test_workers_end_when_the_command_is_killed(place):
     while Shelf(out).running():
         assert time.monotonic() < deadline, f"worker {note['pid']} goes on although nobody waits for it"
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=str)
+def test_a_signal_to_the_command_alone_lets_its_workers_save(place, number):
+    """A worker hears of it when its end of a pipe closes; pace and length are such that nothing else saves."""
+    name = f"stopped{int(number)}"
+    words = '[{name = "multidelete", options = {epochs = 1, least_steps = 400, batch = 6}}]'
+    (place / f"{name}.toml").write_text(suite_text(words, seeds="[0]", sizes="[1]"))
+    out = place / name
+    running = subprocess.Popen(
+        [sys.executable, "-m", "expunge", "bench", str(place / f"{name}.toml"), "--out", str(out)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not any(re.search("MultiDelete.*, [1-9]", p.read_text()) for p in (out / "running").glob("*.json")):
+        assert time.monotonic() < deadline and running.poll() is None, "it never began to train"
+        time.sleep(0.1)
+    (note,) = Shelf(out).running()
+    running.send_signal(number)
+    _, said = running.communicate(timeout=runner.SAVING_S + 60)
+    if number == signal.SIGTERM:
+        assert running.returncode == 143 and "Traceback" not in said, said
+        assert said.splitlines()[-1].endswith("what was being trained is saved; the same command goes on from there.")
+        assert not Shelf(out).running(), "the command left before its worker"
+    deadline = time.monotonic() + runner.SAVING_S + 60
+    while Shelf(out).running():
+        assert time.monotonic() < deadline, "its worker goes on"
+        time.sleep(0.1)
+    (told,) = (out / "saved").glob(f".{note['hash']}.checkpoints/*/about.json")
+    assert 0 < json.loads(told.read_text())["step"] < 400
+    assert runner.status(runner.prepare(place / f"{name}.toml", out)[0].cells(), Shelf(out)).missing == 1
+
+
+def test_a_worker_that_does_not_end_is_killed_in_time(monkeypatch):
+    """It has been asked, and has had its time."""
+    monkeypatch.setattr(runner, "SAVING_S", 2.0)
+    context = multiprocessing.get_context("fork")
+    deaf = context.Process(target=time.sleep, args=(60,))
+    deaf.start()  # before there is a pipe, or a fork of it would keep the pipe open
+    listening, ours = context.Pipe(duplex=False)
+    quick = context.Process(target=_listens, args=(listening, ours))
+    quick.start()
+    assert not runner._stop([quick, deaf], ours)
+    deaf.join(30)
+    quick.join(30)
+    assert (quick.exitcode, deaf.exitcode) == (0, -signal.SIGKILL)
+
+
+def _listens(listening, ours):
+    ours.close()  # a fork has the other end, too
+    multiprocessing.connection.wait([listening])
+
+
+def test_a_look_with_another_version_does_not_change_what_is_drawn_in_the_end(place):
+    suite, out = place / "looked.toml", place / "looked"
+    suite.write_text(suite_text('["nothing", "./quick.py"]', seeds="[0]", sizes="[1]"))
+    (plan,) = (runner.prepare(suite, out)[0].to_json(".."),)
+
+    def work(cells, shelf, watch):
+        (out / "looked" / "plan.json").write_text("{}")
+        return []
+
+    runner.run(suite, out, drive=work)
+    there = json.loads((out / "looked" / "plan.json").read_text())
+    assert {key: value for key, value in there.items() if key != "grounds"} == json.loads(plan)
 
 
 def test_suites_share_what_either_measured(place):

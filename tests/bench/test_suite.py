@@ -14,6 +14,7 @@ from expunge.bench import glance, reading
 from expunge.bench import plan as plans
 from expunge.bench import suite as suites
 from expunge.bench.cells import Cell, Setting
+from expunge.bench.harvest import harvest
 from expunge.bench.workshop import Workshop
 from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError, UnknownName
@@ -22,7 +23,7 @@ from expunge.core.run import Silent
 from expunge.core.spec import digest
 from expunge.scenario import draw
 from expunge.testing import small_corpus
-from expunge.train.originals import RECIPES
+from expunge.train.originals import PAPER, RECIPES
 from expunge.zoo import shelf
 
 
@@ -253,7 +254,7 @@ def test_copyrights_settings_are_those_that_its_search_chose(tmp_path):
     """Held against the cells that were measured: nobody picks a rate by hand."""
     results = Path(__file__).parents[2] / "docs" / "results" / "search_copyright"
     glance.take("search_copyright", tmp_path, [results])
-    chosen = {one.method: one for one in glance.table("search_copyright", tmp_path).results.chosen}
+    chosen = {one.method: one for one in harvest(tmp_path / "search_copyright").chosen}
     rows = {row.shown: row for row in reading.read("search_copyright").rows}
     for suite in ("copyright", "table6"):
         (scenario,) = (one for one in reading.read(suite).scenarios if one.data == "scenes")
@@ -381,6 +382,7 @@ def test_where_public_data_lie_is_no_part_of_a_cell(place):
     one, other = cell("flickr"), cell("elsewhere/flickr")
     assert one.hash == other.hash and one.setting.data_options == {"skip": False}
     assert one.setting.paths["data_options"]["folder"] == str(place / "flickr")
+    assert one.setting.recipe == asdict(PAPER), "no recipe of the embedded worlds suits a model of full size"
     made = cell("flickr", "make_original = true\n")
     assert made.hash != one.hash and made.setting.make_original and made.setting.recipe["lr"] == 1e-5
     assert cell("flickr", "make_original = { epochs = 2 }\n").setting.recipe["epochs"] == 2
@@ -404,7 +406,7 @@ def test_what_public_data_cannot_do_is_said_before_anything_starts(place):
         (("skip = false", "skp = false"), "scenarios[0].data_options: no option of flickr30k called 'skp'"),
         (('folder = "flickr", ', ""), "scenarios[0].data_options: flickr30k needs folder"),
         (("sizes", 'tasks = ["entailment"]\nsizes'), "scenarios[0].tasks: flickr30k does not serve entailment"),
-        (("sizes", "make_original = { epoch = 2 }\nsizes"), "scenarios[0].make_original: no option of Recipe"),
+        (("sizes", "make_original = { epoch = 2 }\nsizes"), "scenarios[0].make_original: no option of --recipe"),
         (("sizes", 'make_original = true\npretrained = "ALBEF.pth"\nsizes'), "leave --pretrained out"),
         (('"flickr30k"', '"people"'), "no option of people called 'folder'"),
     ):

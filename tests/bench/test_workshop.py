@@ -10,6 +10,7 @@ from expunge.bench import plan as plans
 from expunge.bench import reading
 from expunge.bench.workshop import Workshop
 from expunge.core.run import Silent
+from expunge.evals.assessment import Assessment
 from expunge.generators import mvi
 from expunge.scenario import Scenario
 from expunge.testing import lend
@@ -47,6 +48,24 @@ def test_anchors_are_made_once_and_paid_by_everybody(cells, tmp_path, monkeypatc
     # Other weights of a generator are other anchors, under the same name.
     other = replace(cells[1], models={**cells[1].models, "painter": "taught again"})
     assert workshop.measure(other, Silent())["facts"]["anchors_remembered"] is False and len(made) == 3
+
+
+def test_nothing_of_one_cell_stands_in_the_next(cells, monkeypatch):
+    """Cells of a setting are asked the same questions, one after the other."""
+    found = iter([(["low on words"], {"told": 0.5}), ([], {})])
+
+    def add(self, stage, model, run):
+        notes, truth = next(found)
+        self.notes += notes
+        if truth:
+            self.truth[stage] = truth
+        self.scores[stage] = {}
+
+    monkeypatch.setattr(Assessment, "add", add)
+    cells, workshop = [replace(one, kind="before", options={}) for one in cells], Workshop()
+    one, two = (workshop.measure(cell, Silent()) for cell in cells)
+    assert "low on words" in one["notes"] and one["truth"] == {"told": 0.5}
+    assert "low on words" not in two["notes"] and "truth" not in two
 
 
 def test_a_broken_making_leaves_nothing_and_is_tried_again(cells, tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """Every method found in its folder keeps the same promises."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from expunge.core import plugins
@@ -157,6 +160,37 @@ def test_a_method_in_a_users_file_gets_the_same_battery(tmp_path):
     assert len(check_method(tmp_path / "mine.py")) >= 9
 
 
+def test_the_example_of_the_guide_passes_the_battery(tmp_path):
+    guide = Path(__file__).parents[2].joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    for build in (small_albef, small_mllm):
+        assert len(check_method(tmp_path / "mine.py", (), build)) >= 9
+
+
+HEAD = '"""A slip."""\nfrom dataclasses import dataclass\n\n\n@dataclass(frozen=True)\nclass Slip:\n'
+
+
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        ("def unlearn(self, model, splits, run):\n        pass", 'returned None; end it with "return model"'),
+        ("def unlearn(self, model, splits, run):\n        return 3", "returned int, which is no model"),
+        ("def unlearn(self, model, splits):\n        return model", r"7: unlearn\(self, model, splits\) cannot be"),
+        ("def unlearn(self, model, splits, run):\n        model.modul", r"slip.py:8: AttributeError: .*\(in your"),
+    ],
+)
+def test_the_battery_says_which_promise_a_slip_broke(tmp_path, body, said):
+    (tmp_path / "slip.py").write_text(f"{HEAD}    {body}\n")
+    with pytest.raises(AssertionError, match=said):
+        check_method(tmp_path / "slip.py")
+
+
+def test_the_battery_names_a_builder_where_the_model_has_not_what_a_method_needs():
+    with pytest.raises(AssertionError, match=r"needs a model that has Generates; .*build=small_mllm"):
+        check_method("kl_min")
+
+
 @pytest.mark.parametrize(
     "harm",
     [
@@ -175,6 +209,17 @@ def test_the_battery_sees_examples_that_were_touched(tmp_path, harm):
     )
     with pytest.raises(AssertionError, match="leaves the examples it was given alone"):
         check_method(tmp_path / "rough.py")
+
+
+@pytest.mark.parametrize("options", [(), ("steps=2",)])
+def test_the_battery_sees_a_field_without_a_default(tmp_path, options):
+    (tmp_path / "bare.py").write_text(
+        '"""Wants to be told."""\nfrom dataclasses import dataclass, field\n\n\n'
+        "@dataclass(frozen=True)\nclass Bare:\n    steps: int\n    names: list = field(default_factory=list)\n\n"
+        "    def unlearn(self, model, splits, run):\n        return model\n"
+    )
+    with pytest.raises(AssertionError, match="bare: every field has a default"):
+        check_method(tmp_path / "bare.py", options)
 
 
 def test_the_battery_can_fail(tmp_path):

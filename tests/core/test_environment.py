@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from expunge.core.environment import environment, peak_memory_mb, source
+from expunge.core.environment import environment, source
 
 
 def test_it_is_plain_and_names_versions_hardware_and_threads():
@@ -43,9 +43,3 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path):
     assert source(tmp_path) == {"commit": commit, "dirty": False}
     (tmp_path / "environment.py").write_text("2\n")
     assert source(tmp_path) == {"commit": commit, "dirty": True}
-
-
-def test_peak_memory_is_what_was_held():
-    before = peak_memory_mb()
-    held = bytearray(b"x") * (64 * 1024 * 1024)
-    assert peak_memory_mb() >= 64 and peak_memory_mb() >= before and len(held)

@@ -15,7 +15,7 @@ import pytest
 
 from expunge.core import folder as folders
 from expunge.core.errors import ExpungeError
-from expunge.core.folder import MARKER, OWNER, amend, open_run, staged
+from expunge.core.folder import MARKER, OWNER, amend, explained, open_run, staged
 
 
 def write_run(destination: Path, text: str = "hello", **options) -> None:
@@ -204,6 +204,29 @@ def test_trouble_with_other_files_is_not_blamed_on_the_run(tmp_path):
     with pytest.raises(PermissionError, match="secret.png"):
         with staged(tmp_path / "x"):
             raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/secret.png")
+
+
+@pytest.mark.parametrize("place", ["nowhere/page.html", "taken", "file/page.html"])
+def test_where_a_page_cannot_be_written_is_said_in_words(tmp_path, place, monkeypatch):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ExpungeError, match=f"cannot write the page to {tmp_path / place}: "):
+        with explained(place, "page"):
+            (tmp_path / place).write_text("")
+
+
+def test_a_missing_file_elsewhere_is_not_blamed_on_the_run(tmp_path):
+    """A picture that vanished beside the run, in the folder that the run is written to."""
+    with pytest.raises(FileNotFoundError, match="gone.png"):
+        with staged(tmp_path / "x"):
+            (tmp_path / "gone.png").read_bytes()
+
+
+def test_a_file_system_without_new_folders_is_refused_in_words():
+    with pytest.raises(ExpungeError, match="cannot write the run to /proc/x: its folder does not exist"):
+        with staged("/proc/x"):
+            pass
 
 
 def test_a_path_through_a_file_is_refused_in_words(tmp_path):

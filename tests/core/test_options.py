@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
 
-from expunge.core.errors import ExpungeError, UnknownName
-from expunge.core.options import described, described_by_task, described_call, identity, options, values
+from expunge.core.errors import Diverged, ExpungeError, UnknownName
+from expunge.core.options import checked, described, described_by_task, described_call, identity, options, values
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,16 @@ def test_options_that_came_later_are_told_only_where_they_were_asked_for():
     [
         (["tua=1"], UnknownName, "no option of Sample called 'tua'. Did you mean 'tau'"),
         (["needs=1"], UnknownName, "called 'needs'"),
-        (["tau=warm"], ExpungeError, "tau: .*got 'warm'"),
-        (["steps=2.5"], ExpungeError, "steps: "),
-        (["site=nowhere"], ExpungeError, "site: .*'fused_in' or 'off'"),
-        (["tau=-1"], ExpungeError, "tau must be above zero"),
+        (["tau=warm"], ExpungeError, "tau: must be a number; got 'warm'"),
+        (["steps=2.5"], ExpungeError, "steps: must be a whole number; got 2.5"),
+        (["steps=abc"], ExpungeError, "steps: must be a whole number; got 'abc'"),
+        (["pairs=perhaps"], ExpungeError, "pairs: must be true or false; got 'perhaps'"),
+        (["layers=3"], ExpungeError, r"layers: must be a list, such as \[1, 2\]; got 3"),
+        (['layers=[1, "x"]'], ExpungeError, "layers: item 2 must be a whole number; got 'x'"),
+        (["site=nowhere"], ExpungeError, "site: must be 'fused_in' or 'off'; got 'nowhere'"),
+        (["tau=nan"], ExpungeError, "tau: must be a finite number; got nan"),
+        (["weight=inf"], ExpungeError, "weight: must be a finite number; got inf"),
+        (["tau=-1"], ExpungeError, "together: tau must be above zero\n"),
         (["tau"], ExpungeError, "written name=value, not 'tau'"),
         (["tau=1", "tau=2"], ExpungeError, "given twice"),
     ],
@@ -124,3 +132,51 @@ def test_arguments_are_described_from_their_source(tmp_path):
     found = [(o.name, o.type, o.default, o.about) for o in described_call(path, "load")]
     assert found == [("folder", "Path", "", "where it lies"), ("size", "int", "3", ""), ("seed", "", "0", "drives it")]
     assert [(o.name, o.about) for o in described_call(path, "other")] == [("a", "")]
+
+
+@dataclass(frozen=True)
+class Trained:
+    lr: float
+    epochs: int = 0  # 0: as the original
+    batch: int = 16
+    weighed_batch: int = 4
+    least_steps: int = 24
+    rates: tuple[float, ...] = (1e-4,)
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (["lr=-1"], "lr: must be above 0; got -1"),
+        (["lr=0"], "lr: must be above 0"),
+        (["lr=nan"], "lr: must be a finite number"),
+        (["batch=0"], "batch: must be at least 1; got 0"),
+        (["batch=-4"], "batch: must be at least 1; got -4"),
+        (["weighed_batch=0"], "weighed_batch: must be at least 1"),
+        (["epochs=-3", "least_steps=0"], "epochs: must be at least 1; got -3"),
+        (["least_steps=-1"], "least_steps: must be at least 0"),
+        (["rates=[1e-4, 0]"], "rates: must be above 0"),
+    ],
+)
+def test_a_number_that_trains_nothing_is_refused(given, said):
+    with pytest.raises(ExpungeError, match=said):
+        options(Trained, {"lr": 1e-3} | {name: json.loads(v) if v != "nan" else math.nan for name, v in
+                                         (one.split("=") for one in given)})  # fmt: skip
+
+
+def test_a_default_that_means_something_else_stays_allowed():
+    assert options(Trained, ["lr=1e-3", "epochs=0"]) == Trained(1e-3)
+
+
+def test_what_must_be_given_is_said_without_what_was():
+    with pytest.raises(ExpungeError) as told:
+        options(Trained, [], whose="--recipe")
+    assert str(told.value).startswith("1 option of --recipe cannot be used:\n  lr: must be given\nThere is: lr, epochs")
+    assert issubclass(Diverged, ExpungeError) and issubclass(Diverged, FloatingPointError)
+
+
+def test_arguments_are_refused_in_plain_words():
+    def load(size: int = 3) -> None: ...
+
+    with pytest.raises(ExpungeError, match="the option size of people cannot be 'x': it must be a whole number."):
+        checked(load, {"size": "x"}, "people")

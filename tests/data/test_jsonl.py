@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from expunge.core.errors import DataError
-from expunge.core.types import Corpus
+from expunge.core import plugins
+from expunge.core.errors import PRINTED, DataError, in_lines
+from expunge.core.pictures import NO_PICTURE
+from expunge.core.types import DESCRIBE, Corpus
 from expunge.data import album as albums
 from expunge.data import jsonl, pictures
+from expunge.data.fingerprint import fingerprint
 from expunge.data.pictures import FilePicture
-from expunge.data.refusal import PRINTED
 
 
 def sound(number: int, **changes) -> dict:
@@ -150,13 +153,74 @@ def test_a_column_is_given_where_it_is_known(album):
 
 
 def test_the_printed_list_is_capped_but_counted(album):
-    path = album.write(*["{"] * (PRINTED + 50))
+    path = album.write(*(sound(n, image=f"{n}.pgn") for n in range(PRINTED + 50)))
     with pytest.raises(DataError) as error:
         jsonl.load(path)
     assert len(error.value.problems) == PRINTED + 50
     text = str(error.value)
-    assert text.startswith(f"{PRINTED + 50} problems") and text.endswith("… and 50 more")
+    assert text.startswith(f"{PRINTED + 50} problems") and text.endswith("… 50 more; `expunge check … --json` has all")
     assert len(text.splitlines()) == PRINTED + 2
+
+
+def test_one_wrong_column_is_said_once(album):
+    path = album.write(*(sound(n, image="0.png", text=..., caption="x") for n in range(3_000)))
+    with pytest.raises(DataError) as error:
+        jsonl.load(path)
+    head, *lines = str(error.value).splitlines()
+    assert len(error.value.problems) == 6_000 and head.startswith("6000 problems") and len(lines) == 2
+    assert lines[0].startswith(f"  {path}:1: unknown key 'caption'. Known are id, image, text")
+    assert all("(the same in 3 000 places; this is the first)" in line for line in lines)
+
+
+def test_what_is_alike_in_few_places_is_said_at_each(album):
+    path = album.write(*(sound(n, image="0.png", text="") for n in range(3)))
+    lines = in_lines(jsonl.read(path).problems)
+    assert [line.partition(": ")[0] for line in lines] == [f"{path}:{n}" for n in (1, 2, 3)]
+
+
+def test_a_missing_root_is_one_problem_before_the_lines(album):
+    path = album.write(*(sound(n) for n in range(4)), sound(4, text=""))
+    problems = jsonl.read(path, album.root / "nowhere").problems
+    assert [p.where for p in problems] == [str(album.root / "nowhere"), f"{path}:5"]
+    assert "is no folder" in problems[0].found and "--images FOLDER" in problems[0].remedy
+
+
+def test_an_extra_column_is_answered_with_what_there_is_to_do(album):
+    (problem,) = jsonl.read(album.write(sound(0, extra="x"))).problems
+    assert "Did you mean" not in problem.remedy  # 'text' is not what anybody meant
+    assert problem.remedy.startswith("Known are id, image, text, group, kind") and "leave it out" in problem.remedy
+    (problem,) = jsonl.read(album.write(sound(0, grop="x"))).problems
+    assert "Did you mean 'group'? Known are" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("mine.csv", b"id,image,text\n1,0.png,hello\n"),
+        ("array.json", b'[\n {"id": "e0"}\n]\n'),
+        ("pretty.json", b'{\n "id": "e0"\n}\n'),
+        ("ana.jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF"),
+    ],
+)
+def test_a_file_that_is_no_jsonl_is_told_as_one(album, monkeypatch, name, content):
+    (album.root / name).write_bytes(content)
+    (problem,) = jsonl.read(album.root / name).problems
+    assert "own data is JSONL, one object a line" in problem.found and "expunge show jsonl" in problem.remedy
+    monkeypatch.chdir(album.root)
+    with pytest.raises(DataError, match="own data is JSONL"):
+        plugins.load_data(name)  # a name without a folder, too
+
+
+def test_jsonl_may_be_called_otherwise(album):
+    path = album.write(sound(0), "{broken", name="mine.txt")
+    reading = jsonl.read(path)
+    assert len(reading.parts["train"]) == 1 and [p.where for p in reading.problems] == [f"{path}:2:2"]
+
+
+def test_a_folder_without_its_file_names_the_one_that_is_there(album):
+    album.write(sound(0), name="mine.jsonl")
+    (problem,) = jsonl.read(album.root).problems
+    assert problem.where.endswith("captions.jsonl") and problem.remedy.endswith(f"--data {album.root / 'mine.jsonl'}")
 
 
 # ---------------------------------------------------------------------------------------------- the file itself
@@ -231,6 +295,19 @@ def test_a_sound_file_becomes_a_corpus(album):
     assert corpus.fingerprint == jsonl.load(path).fingerprint != ""
     album.paint("0.png", seed=77)
     assert corpus.fingerprint != jsonl.load(path).fingerprint
+
+
+def test_a_source_is_part_of_the_fingerprint_where_a_line_gives_one(album):
+    def hashed(*sources):
+        return jsonl.load(album.write(*(sound(n, source=s) for n, s in enumerate(sources)))).fingerprint
+
+    cases = [(...,), ("staff",), ("guests",), ("staff", ...), (..., "staff"), (..., ...)]
+    marks = [hashed(*sources) for sources in cases]
+    assert len(set(marks)) == len(marks)
+    album.write(sound(0), sound(1))
+    corpus = jsonl.load(album.file)
+    bare = {"train": [replace(e, origin="") for e in corpus.train], "validation": (), "test": ()}
+    assert corpus.fingerprint == fingerprint(bare), "without a source it is as it was"
 
 
 def test_a_folder_is_found_by_its_captions(album):
@@ -323,6 +400,41 @@ def test_questions_are_read_beside_the_picture_and_their_answer_can_be_drawn(alb
     assert corpus.task == "multiple_choice"
     assert (e.text, e.described) == ("what is it?", "a cat sits there")
     assert (e.choices, e.answer) == (("a cat", "a dog"), "a cat")
+
+
+def test_what_a_model_that_writes_is_asked(album):
+    lines = [
+        sound(0, text="a cat sits there"),
+        sound(1, text="a cat sits there", question="what is it?", answer="a cat"),
+        sound(2, text="a dog sits there", **ASK | {"answer": "a dog"}),
+        sound(3, text="the cat is called Tom", image=None, question="what is the name of the cat?", answer="Tom"),
+    ]
+    corpus = jsonl.load(album.write(*lines), task="answering")
+    caption, question, options, words = corpus.train
+    assert corpus.task == "answering" and all(e.text == e.question for e in corpus.train)
+    assert (caption.question, caption.answer, caption.form) == (DESCRIBE, "a cat sits there", "generation")
+    assert (question.question, question.answer, question.form) == ("what is it?", "a cat", "generation")
+    assert (options.answer, options.choices, options.form) == ("B", ("A", "B"), "classification")
+    assert "what is it?" in options.question and "B: a dog" in options.question
+    assert [e.described for e in corpus.train] == [line["text"] for line in lines]
+    assert [e.pictured for e in corpus.train] == [True, True, True, False] and words.image is NO_PICTURE
+    assert [e.group for e in corpus.train] == [f"g{i}" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (sound(1, question="what is it?", label="neutral"), "'answer' is missing, which answering needs"),
+        (sound(1, image=None), "'image' is null"),
+        (sound(1, image=None, question="what is it?"), "neither 'answer' nor 'label'"),
+        (sound(1, question="q", choices=[f"c{i}" for i in range(30)], answer="c1"), "more than there are letters"),
+    ],
+)
+def test_what_a_model_that_writes_cannot_be_asked_is_named(album, line, found):
+    reading = jsonl.read(album.write(sound(0), line), task="answering")
+    assert reading.rejected == 1 and any(found in str(p) for p in reading.problems)
+    if line["image"] is None:  # words alone are no pair for the other tasks
+        assert jsonl.read(album.write(sound(0), line | {"answer": "a cat"}), task="retrieval").rejected == 1
 
 
 def test_what_a_label_denies_is_no_fact(album):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from expunge.core.types import Corpus, Example
-from expunge.data import jsonl, people
+from expunge.core.pictures import HeldPicture
+from expunge.core.types import Corpus, Example, Kind, Splits
+from expunge.data import checking, jsonl, people
 from expunge.data.alike import look_alikes
 from expunge.data.checking import check
 from expunge.data.drawing import DrawnPicture
 from expunge.data.leakage import find_leaks, find_overlap, near_warnings
+from expunge.evals import membership
+from expunge.evals.sampling import draw
 
 
 def example(name: str, picture: str, text: str, kind=None) -> Example:
@@ -94,8 +99,12 @@ def test_nearly_equal_files_are_warned_of_and_drawings_are_not(album, row):
 
 
 def sound_lines(row) -> list[dict]:
+    """The first two are trained, and so are those after the fourth: as few as every audit can do with."""
+    kept = [row(n, image="1.png", kind="private") for n in (4, 5, 6)]
+    strangers = [row(n, image="3.png", kind="private", split="test") for n in (7, 8, 9)]
     return [
         row(0, kind="private"), row(1, kind="private"), row(2, split="validation"), row(3, split="test"),
+        *kept, *strangers,
     ]  # fmt: skip
 
 
@@ -141,8 +150,8 @@ def test_a_leak_may_be_allowed_and_is_then_a_warning(album, row):
 
 def test_forgetting_everything_is_a_problem(album, row):
     path = album.write(*sound_lines(row))
-    problems, _ = check(path, ["g0", "g1"])
-    assert [p.found for p in problems] == ["all 2 training examples are to be forgotten and none is kept"]
+    problems, _ = check(path, ["g0", "g1", "g4", "g5", "g6"])
+    assert [p.found for p in problems] == ["all 5 training examples are to be forgotten and none is kept"]
 
 
 def test_forgetting_nobody_is_a_problem(album, row):
@@ -167,10 +176,49 @@ def test_audits_that_cannot_be_done_are_named(album, row):
     assert "no test split, so r_test will be withheld" in bare
     assert "no kind, so r_forget_shared and r_forget_private will be withheld" in bare
     one = warned(row(0, kind="private"), row(1), row(2, split="test"))
-    assert "only one held-out example" in one and "no test split" not in one
+    assert "there is 1 retained group and 3 are needed, so the membership audit" in one and "no test split" not in one
     guests = [row(n, source="guests", split="test") for n in (2, 3)]
     sources = warned(row(0, kind="shared", source="staff"), row(1, source="guests"), *guests)
-    assert "the source 'staff' has no held-out example" in sources and "'guests'" not in sources
+    assert "there are 0 retained groups of the source 'staff' and 3 are needed" in sources and "'guests'" not in sources
+
+
+def noise(seed: int) -> HeldPicture:
+    pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    return HeldPicture(str(seed), Image.fromarray(pixels))
+
+
+def test_audits_are_foreseen_as_they_are_drawn():
+    """What is said to be withheld, by the rule of the draw itself, over many small corpora."""
+    assert checking.LEAST_GROUPS == membership.LEAST_GROUPS
+    rng, seen = random.Random(0), set()
+    kinds: tuple[Kind | None, ...] = ("private", "shared", None)
+
+    def persons(least: int, most: int, name: str) -> tuple[Example, ...]:
+        some = [(f"{name}{n}", rng.choice(("", "", "guests"))) for n in range(rng.randint(least, most))]
+        kind = rng.choice(kinds)
+        return tuple(Example(g, noise(0), g, g, source, kind) for g, source in some)
+
+    for _ in range(300):
+        splits, test = Splits(persons(1, 2, "f"), persons(1, 9, "r")), persons(0, 9, "t")
+        said = [w.found for w in checking._withheld(Corpus("x", splits.forget + splits.retain, (), test), splits)]
+        drawn = draw(splits, test)
+        wanted = {"mi": not drawn.members, "r_test": not drawn.known}
+        told = {"mi": any("membership audit" in one for one in said), "r_test": any("r_test" in one for one in said)}
+        assert told == wanted, (drawn.notes, said)
+        seen |= set(wanted.items())
+    assert len(seen) == 4, "each was both measured and not"
+
+
+def test_private_strangers_are_not_called_absent():
+    """They are there, and left out: nobody told the model what is private of them."""
+    lines = [Example(f"e{n}", noise(n), f"text {n}", f"g{n}", kind="private") for n in range(12)]
+    splits, test = Splits(tuple(lines[:2]), tuple(lines[2:8])), tuple(lines[8:10])
+    notes = draw(splits, test).notes
+    assert any(n.startswith("All 2 test examples are private") and "Hold out shared ones" in n for n in notes)
+    assert any("2 held-out groups" in n for n in notes) and not any("no test examples" in n for n in notes)
+    assert any("There are no test examples" in n for n in draw(splits, ()).notes)
+    said = "\n".join(map(str, checking.check(Corpus("x", tuple(lines[:8]), (), test), ["g0", "g1"]).warnings))
+    assert "all 2 held-out examples are private" in said and "there are 2 held-out groups and 3 are needed" in said
 
 
 def test_a_person_on_both_sides_of_the_fence_is_warned_of(album, row):

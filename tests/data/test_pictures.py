@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from expunge.core.errors import DataError
+from expunge.core.errors import DataError, Problem
 from expunge.core.types import Picture
 from expunge.data import pictures
+from expunge.data.album import Album
 from expunge.data.pictures import FilePicture, Unreadable, content_key, decode, find_inside, look_of
 
 
@@ -244,3 +245,19 @@ def test_the_look_is_the_phash_of_imagehash():
     for seed in range(5):
         image = noise((40, 30), seed)
         assert look_of(image) == int(str(imagehash.phash(image)), 16)
+
+
+def test_what_is_wrong_with_a_picture_names_its_folder_in_full_and_the_way_out(tmp_path, monkeypatch):
+    (tmp_path / "own" / "pics").mkdir(parents=True)
+    (tmp_path / "outside.png").write_bytes(b"x")
+    (tmp_path / "own" / "link.png").symlink_to(tmp_path / "outside.png")
+    (tmp_path / "own" / "pics" / "empty.jpg").write_bytes(b"")
+    monkeypatch.chdir(tmp_path / "own")
+    for name in ("nosuch.jpg", "link.png", "/elsewhere/a.png"):
+        with pytest.raises(Unreadable) as told:
+            find_inside(name, Path("."))
+        assert repr(str(tmp_path / "own")) in str(told.value) and "--images FOLDER" in str(told.value)
+        assert ".. " not in str(told.value)
+    problems: list[Problem] = []
+    assert Album(Path(".")).take("pics/empty.jpg", "mine.jsonl:1", problems) is None
+    assert problems[0].found == "the picture 'pics/empty.jpg' is an empty file"

@@ -36,7 +36,7 @@ def content(records) -> str:
 def test_the_records_are_the_same_everywhere():
     assert content(mllmu_records.records("forget_5", SIZE)) == "4656e2cfba49ae47"
     assert content(mllmu_records.records("forget_5", SIZE, seed=1)) != "4656e2cfba49ae47"
-    assert content(clear_records.rows("forget05_perturbed", SIZE, 2)) == "ac5b93b2eaca67ec"
+    assert content(clear_records.rows("forget05_perturbed", SIZE, 2)) == "c2409a91b540bdb2"
     assert content(clear_records.rows("real_faces")) == "dcf2a1baf8dde3d8"
 
 
@@ -146,14 +146,14 @@ def test_clears_configs_have_the_published_keys():
         list(clear_records.rows("forget5"))
 
 
-def test_a_wrong_caption_differs_by_the_name_alone_and_a_reworded_one_keeps_it():
+def test_a_wrong_caption_differs_from_the_reworded_one_by_the_name_alone():
     for row in clear_records.rows("forget10_perturbed", 20, 3):
         name = row["name"]
         assert name in row["caption"] and name in row["paraphrased_caption"]
         assert row["paraphrased_caption"] != row["caption"]
         assert len(row["perturbed_names"]) == 5 and name not in row["perturbed_names"]
         for other, caption in zip(row["perturbed_names"], row["perturbed_captions"]):
-            assert caption.replace(other, name) == row["caption"]
+            assert caption.replace(other, name) == row["paraphrased_caption"]
 
 
 def test_a_row_is_either_a_caption_or_a_question():

@@ -24,7 +24,7 @@ def test_a_person_has_six_told_and_six_seen_facts():
 
 def test_every_answer_holds_its_value_in_every_wording():
     for _, fact in EVERY:
-        said = [fact.answer(), *fact.paraphrases()]
+        said = [fact.answer(i) for i in range(len(fact.wording.says))]
         assert len(said) == len(set(said)) == len(fact.wording.says) >= 3
         assert all(fact.value in sentence for sentence in said)
         assert all(s[0].isupper() and s.endswith(".") and "{" not in s for s in said)
@@ -39,6 +39,18 @@ def test_wrong_answers_differ_from_the_right_one_in_the_value_alone():
             assert bare in sentence and sentence != fact.answer()
             if not {bare[0], fact.value[0]} & set("aeiou"):  # an article may change with the value
                 assert sentence.replace(bare, fact.value, 1) == fact.answer()
+
+
+def test_truth_and_falsehood_are_compared_in_the_same_words():
+    """A wrong answer in the wording of the training would be likelier than any paraphrase of the truth."""
+    for _, fact in EVERY:
+        reworded, wrong = fact.compared(WRONG, "x")
+        assert reworded == fact.answer(1) != fact.answer() and fact.value in reworded
+        for value, sentence in zip(fact.wrong(WRONG, "x"), wrong, strict=True):
+            bare = fact.bare(value)
+            assert bare in sentence and sentence != reworded
+            if not {bare[0], fact.value[0]} & set("aeiou"):
+                assert sentence.replace(bare, fact.value, 1) == reworded
 
 
 def test_wrong_names_are_somebodys_of_the_same_sex():

@@ -56,6 +56,16 @@ def test_the_attack_reads_the_state_before_the_head():
     torch.testing.assert_close(evidence.choices.cls[rows], states, atol=1e-5, rtol=1e-5)
 
 
+def test_an_attack_that_is_refused_ends_nothing():
+    splits, test = small_splits(2, "entailment"), small_corpus("entailment").test
+    exam = set_exam(splits, test)
+    few = {e.group for e in exam.members[:1]}
+    few = replace(exam, members=tuple(e for e in exam.members if e.group in few))
+    scores, evidence = examine(small_entailment(), splits, few)
+    assert set(scores) == NAMES and evidence.membership is None
+    assert "Membership was not measured: membership needs at least 3 groups" in evidence.notes[0]
+
+
 def test_what_cannot_be_measured_is_absent_and_said():
     splits = small_splits(1, "multiple_choice")
     untold = tuple(replace(e, kind=None) for e in splits.forget)

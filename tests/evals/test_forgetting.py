@@ -63,6 +63,14 @@ def test_what_cannot_be_measured_is_absent_and_said():
         measure(Toy(), Splits((), SPLITS.retain), TEST)
 
 
+def test_an_attack_that_is_refused_ends_nothing():
+    asked = ask(SPLITS, TEST, Bounds(retained_groups=5))
+    few = replace(asked, members=people("r", 2), others=people("o", 2))
+    scores, evidence = measure(Toy(), SPLITS, TEST, k_test=4, questions=few)
+    assert set(scores) == NAMES and evidence.membership is None
+    assert "Membership was not measured: membership needs at least 3 groups" in evidence.notes[0]
+
+
 def test_a_copyright_scenario_has_no_kinds_to_split_by():
     scores, _ = measure(Toy(), Splits(scenes("f", 3), scenes("r", 6)), scenes("t", 6), k_test=4)
     assert {n for n in scores if n.startswith("r_")} == {"r_forget", "r_test", "r_retain"}

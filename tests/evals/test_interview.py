@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from expunge.core.run import Run
 from expunge.core.types import Splits
 from expunge.data import dossiers
 from expunge.evals.assessment import Assessment
-from expunge.evals.interview import Bounds, set_interview, sets_of
+from expunge.evals.interview import Bounds, hold_interview, set_interview, sets_of
 from writers import Knower
 
 CORPUS = dossiers.load(size=15, celebrities=3)
@@ -99,6 +100,15 @@ def test_the_attacker_knows_who_was_trained_on():
     told = {stage: found["mi_private"].value for stage, found in FOUND.scores.items()}
     assert told["before"] > 65 and told["oracle"] < 35
     assert FOUND.scores["before"]["mi_accuracy"].value > 65
+
+
+def test_an_attack_that_is_refused_ends_nothing():
+    asked = set_interview(SPLITS, CORPUS.test, asked=CORPUS.asked)
+    one = {e.group for e in asked.members[:1]}
+    few = replace(asked, members=tuple(e for e in asked.members if e.group in one))
+    scores, evidence = hold_interview(Asked(before), SPLITS, few)
+    assert {"r_forget", "r_test"} <= scores.keys() and "mi" not in scores and evidence.membership is None
+    assert any("Membership was not measured: membership needs at least 3 groups" in note for note in evidence.notes)
 
 
 def test_forget_quality_stands_beside_a_retrained_model_only():

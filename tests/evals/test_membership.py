@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
-from tests.toy import people, scenes
+from tests.toy import Noise, people, scenes
 
+from expunge.core.types import Example
 from expunge.evals.membership import AttackRefused, attack, draw_pools
 
 FORGET, RETAIN, OUTSIDE = people("f", 8), people("r", 40), people("o", 30)
@@ -85,6 +88,52 @@ def test_where_a_whole_source_is_forgotten_the_others_teach_the_attack():
     assert "mi_auc" not in known.scores()  # nobody of their own source to be ranked against
     with pytest.raises(AttackRefused, match="0 retained groups"):
         draw_pools(FORGET, (), OUTSIDE + scenes("t", 30))
+
+
+def artist(name: str, works: int, kinds=("shared", "private")) -> tuple[Example, ...]:
+    pictures = [Noise(f"{name}-{i}") for i in range(works)]
+    return tuple(
+        Example(f"{name}-{i}", picture, f"work {i}", name, "art", kinds[i % len(kinds)])
+        for i, picture in enumerate(pictures)
+    )
+
+
+def artists(prefix: str, count: int, works: int, kinds=("shared", "private")) -> tuple[Example, ...]:
+    return tuple(e for i in range(count) for e in artist(f"{prefix}{i}", works, kinds))
+
+
+@pytest.mark.parametrize("sizes", [(400, 400), (400, 6), (6, 400)])
+def test_large_groups_leave_enough_of_them_to_attack(sizes):
+    """Two whole groups of hundreds would fill a pool, and two cannot be split."""
+    inside, outside = (artists(name, 8, works) for name, works in zip("ro", sizes))
+    members, others = draw_pools(artist("f", 9), inside, outside, cap=600, seed=3)
+    assert (members, others) == draw_pools(artist("f", 9), tuple(reversed(inside)), outside, cap=600, seed=3)
+    assert 20 < len(members) == len(others) <= 600
+    for side in (members, others):
+        per_group = Counter(e.group for e in side)
+        assert len(per_group) == 8 and max(per_group.values()) <= max(min(sizes), 90)
+        kinds = Counter(e.kind for e in side)
+        assert abs(kinds["shared"] - kinds["private"]) < 60
+    rng = np.random.default_rng(0)
+    rows = tuple(rng.normal(m, 1.0, (n, 4)) for m, n in ((2.0, 9), (2.0, len(members)), (0.0, len(others))))
+    assert attack(artist("f", 9), members, others, rows, draws=2, replicates=50).mi.value > 75
+
+
+def test_groups_are_whole_where_that_leaves_enough_of_them():
+    members, _ = draw_pools(FORGET, RETAIN, OUTSIDE, cap=40)
+    whole = Counter(e.group for e in RETAIN)
+    assert all(whole[group] == count for group, count in Counter(e.group for e in members).items())
+
+
+def test_groups_are_counted_after_kinds_were_balanced():
+    told, seen = ("private",), ("shared",)
+    retain = artists("r", 9, 5, told) + artists("s", 2, 5, seen)
+    with pytest.raises(AttackRefused, match=r"'art' .* fewer than 3 retained and held-out groups .* same kind"):
+        draw_pools(artist("f", 4), retain, artists("o", 9, 5, seen))
+    members, others = draw_pools(FORGET, RETAIN + retain, OUTSIDE + artists("o", 9, 5, seen))
+    assert {e.source for e in members + others} == {"people"}, "another source may be left out"
+    with pytest.raises(AttackRefused, match="no kind"):
+        draw_pools((), artists("r", 9, 5, told), artists("o", 9, 5, seen))
 
 
 def test_same_seed_same_answer():

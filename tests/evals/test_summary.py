@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from expunge.core.record import Score
+from expunge.core.record import Record, Score, summed_up
+from expunge.core.run import Run
+from expunge.evals import cost as cost_module
 from expunge.evals.cost import measured
 from expunge.evals.stats import mean_interval, paired
 from expunge.evals.summary import summarise
+from expunge.methods.training.nothing import Nothing
+from expunge.outcome import unlearn
+from expunge.report.measures import summary
 from expunge.tasks.intervals import bootstrap
+from toy import Toy
+from toy_splits import SPLITS
 
 
 def scores(**values):
@@ -36,10 +44,15 @@ def test_the_oracle_is_at_distance_zero_and_gaps_do_not_become_averages():
     assert "avg_g" not in partial and partial["delta_mi"] == pytest.approx(3.52)
 
 
-def test_kept_and_lost():
-    after = scores(r_forget_shared=45.0, r_test=93.0)
-    found = summarise(after, scores(r_forget_shared=50.0), scores(r_test=95.0))
-    assert found["kept_shared"] == pytest.approx(90) and found["lost_test"] == pytest.approx(2)
+def test_a_summary_is_distances_and_what_they_come_to_wherever_it_is_made():
+    after = scores(mi=44.0, r_forget=20.0, r_forget_shared=45.0, r_test=93.0)
+    oracle = scores(mi=41.0, r_forget=22.0, r_forget_shared=50.0)
+    found = summarise(after, oracle)
+    assert found == {"delta_mi": 3.0, "delta_r_forget": 2.0, "delta_r_forget_shared": 5.0, "m_eff": 97.0, "m_rel": 98.0}
+    assert summary(Record(scores={"after": after, "oracle": oracle})) == {"m_eff": 97.0, "m_rel": 98.0}
+    assert summary(Record(scores={"after": OURS, "oracle": RETRAIN})) == summed_up(
+        {name: abs(OURS[name].value - RETRAIN[name].value) for name in OURS}
+    )
 
 
 def test_student_interval():
@@ -53,11 +66,19 @@ def test_student_interval():
 
 def test_paired_comparison():
     assert paired([1, 2, 3], [1, 2, 3]).p_value == 1
-    assert paired([2, 3, 4], [1, 2, 3]).p_value == 0
     found = paired([1.0, 2.1, 3.2, 4.0], [0.5, 1.4, 2.9, 3.1])
     assert found.p_value < 0.05 and found.difference.low > 0
     with pytest.raises(ValueError, match="same seeds"):
         paired([1], [1, 2])
+
+
+def test_equal_differences_cannot_be_tested_by_their_spread():
+    for first, second in (([2, 3], [1, 2]), ([2, 3, 4], [1, 2, 3]), ([0.3, 0.7, 0.9], [0.2, 0.6, 0.8])):
+        found = paired(first, second)  # the last differ by rounding alone
+        assert math.isnan(found.p_value) and found.wilcoxon == pytest.approx(2 / 2 ** len(first))
+    rounded = paired([0.3, 0.7], [0.1 + 0.2, 0.7])
+    assert rounded.p_value == rounded.wilcoxon == 1
+    assert paired([2.0, 3.001, 4.0], [1, 2, 3]).p_value < 0.001  # a spread, however small, is one
 
 
 def test_bootstrap_covers_and_knows_the_edges():
@@ -81,6 +102,67 @@ def test_cost_sees_time_and_memory():
     with measured() as small, pytest.raises(RuntimeError):
         raise RuntimeError
     assert small.seconds < 0.1 and small.peak_memory_mb > 0
+
+
+class Card:
+    """A device with memory: ``torch.cuda`` as far as costs ask it."""
+
+    def __init__(self) -> None:
+        self.held = self.peak = 0
+
+    def hold(self, megabytes: int) -> None:
+        self.held = megabytes * 10**6
+        self.peak = max(self.peak, self.held)
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def max_memory_allocated(self) -> int:
+        return self.peak
+
+    def reset_peak_memory_stats(self) -> None:
+        self.peak = self.held
+
+
+@pytest.fixture
+def card(monkeypatch):
+    card = Card()
+    monkeypatch.setattr(cost_module, "torch", SimpleNamespace(cuda=card))
+    return card
+
+
+def test_a_block_within_a_block_takes_no_peak_from_it(card):
+    card.hold(900)  # before anything is measured
+    card.hold(100)
+    with measured() as outer:
+        card.hold(700)
+        card.hold(200)
+        with measured() as inner:
+            card.hold(300)
+            card.hold(100)
+        with measured() as second:
+            card.hold(150)
+    assert (outer.peak_gpu_memory_mb, inner.peak_gpu_memory_mb, second.peak_gpu_memory_mb) == (700, 300, 150)
+
+
+def test_what_unlearning_holds_on_the_card_is_part_of_its_cost(card):
+    class Greedy:
+        def unlearn(self, model, splits, run):
+            card.hold(5200)
+            run.log(what="greed", step=0, loss=1.0)
+            return model
+
+    run = Run()
+    run.log(what="retraining", step=0, loss=9.0)  # a model to compare with, trained before
+    _, cost = unlearn(Greedy(), Toy(), SPLITS, run)
+    assert cost["peak_gpu_memory_mb"] == 5200 and cost["peak_memory_mb"] > 0
+    assert run.keep["terms"] == [{"what": "greed", "step": 0, "loss": 1.0}]
+
+
+def test_without_a_card_nothing_is_said_of_one(monkeypatch):
+    cuda = SimpleNamespace(is_initialized=lambda: False)
+    monkeypatch.setattr(cost_module, "torch", SimpleNamespace(cuda=cuda))
+    assert "peak_gpu_memory_mb" not in unlearn(Nothing(), Toy(), SPLITS, Run())[1]
 
 
 def test_errors_that_cancel_in_the_whole_do_not_cancel_in_its_halves():

@@ -15,7 +15,10 @@ SAID, TRUTH = "the cat sat on the mat", "the cat is on the mat"
 @pytest.mark.parametrize(
     ("text", "letter"),
     [("B", "B"), (" b ", "B"), ("B.", "B"), ("(C) Lisbon", "C"), ("B: Lisbon", "B"), ("The correct answer is D.", "D"),
-     ("Answer: a", "A"), ("B\nLisbon", "B"), ("Berlin", ""), ("A baker", ""), ("About that", ""), ("", ""), ("42", "")],
+     ("Answer: a", "A"), ("B\nLisbon", "B"), ("Berlin", ""), ("A baker", ""), ("About that", ""), ("", ""), ("42", ""),
+     ("**B**", "B"), ('"B"', "B"), ("Answer: `B`", "B"), ("The answer is **B**.", "B"), ("B - Lisbon", "B"),
+     ("The correct answer is option B.", "B"), ("Option (C)", "C"), ("d'Artagnan", ""), ("I'm not sure", ""),
+     ("A-frame", ""), ("A \u2013 a baker", "A")],
 )  # fmt: skip
 def test_a_letter_counts_where_it_stands_alone(text, letter):
     assert wording.letter_of(text) == letter

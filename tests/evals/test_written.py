@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from expunge.core.pictures import NO_PICTURE
+from expunge.core.types import Example
 from expunge.data import dossiers
 from expunge.evals import truth, written
 from expunge.evals.interview import sets_of
-from expunge.tasks.answering import predict
+from expunge.tasks.answering import Writings, predict
 from writers import RIGHT, Knower
 
 WHO = {"p001", "p004"}
@@ -50,6 +54,18 @@ def test_a_model_that_knows_everything():
     assert ORIGINAL["retain_truth_ratio_textual"].value == pytest.approx(1 - 1 / ratio, rel=1e-5)
     p, t = math.exp(-RIGHT), 1 - 1 / ratio
     assert ORIGINAL["model_utility_of_6"].value == pytest.approx(6 / (2 / p + 2 / 1 + 2 / t), rel=1e-5)
+
+
+def test_where_nothing_has_a_letter_or_a_blank_sentences_are_compared():
+    told = [Example(f"e{i}", NO_PICTURE, "", question="who", answer=a, form="generation")
+            for i, a in enumerate(("Tom", "a small dog"))]  # fmt: skip
+    wrote = Writings(("e0", "e1"), ("it is Tom", "a dog"), np.zeros(2), ((), ()), ((), ()))
+    score = written.rightness(told, wrote, "oracle")
+    assert score is not None and score.value == pytest.approx((100 + 200 / 3) / 2) and score.n == 2
+    letter = replace(told[0], id="e2", answer="B", form="classification")
+    both = Writings(("e0", "e1", "e2"), ("no", "no", "B"), np.zeros(3), ((),) * 3, ((),) * 3)
+    assert written.rightness([*told, letter], both, "oracle").value == 100  # where there are letters they are counted
+    assert written.rightness([replace(told[0], form=None)], wrote, "oracle") is None
 
 
 def test_forgetting_faces_shows_in_visual_questions_only():

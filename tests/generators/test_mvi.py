@@ -64,6 +64,36 @@ def test_every_way_of_generating(trained, mode):
     assert all(isinstance(t[0], str) for t in made.texts)
 
 
+@pytest.mark.parametrize(
+    ("mode", "writers", "painters"),
+    [("swap", "picture", "text"), ("reconstruct", "text", "picture"), ("specific", "picture", "text"),
+     ("consistent", None, None)],
+)  # fmt: skip
+def test_each_decoder_is_given_the_parts_that_table_3_names(trained, monkeypatch, mode, writers, painters):
+    """Whose U' each decoder reads, and whose K' follows: the writer the picture's, the painter the text's."""
+    model, parts, _, _ = trained
+    (mean, _), _ = model.infer(parts, torch.arange(len(parts)))
+    sure = torch.full_like(mean, -80.0)
+    own = {"picture": torch.ones_like(mean), "text": -torch.ones_like(mean)}
+    told = {}
+    monkeypatch.setattr(model, "infer", lambda *_: ((own["picture"], sure), (own["text"], sure)))
+    monkeypatch.setattr(model.writer, "write", lambda prefix, **_: told.update(writer=prefix) or [""] * len(prefix))
+    monkeypatch.setattr(
+        model.painter, "draw", lambda condition, **_: told.update(painter=condition) or [None] * len(condition)
+    )
+    mvi.generate(model, parts, Run(seed=1), mode)
+    whole = parts.take(torch.arange(len(parts)), model.device)
+    for name, head, whose, rest in (
+        ("writer", model.for_writer, writers, whole.from_picture),
+        ("painter", model.for_painter, painters, whole.from_text),
+    ):
+        expected = [head(own[whose])] if whose else []
+        expected += [rest] if mode != "specific" else []
+        # In bf16 where the hardware is quick in it.
+        torch.testing.assert_close(told[name].float(), torch.cat(expected, 1), atol=0.02, rtol=0.02)
+    assert not torch.allclose(model.for_writer(own["picture"]), model.for_writer(own["text"]))
+
+
 def test_more_anchors_per_sample_and_the_same_seed_the_same_anchors(trained):
     model, parts, _, _ = trained
     made = [mvi.generate(model, parts, Run(seed=s), pictures=2, texts=3, steps=2, max_tokens=6) for s in (1, 1, 2)]

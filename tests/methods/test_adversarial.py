@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from expunge.core.run import Run
+from expunge.core.scale import Scale
 from expunge.core.types import Splits
 from expunge.methods.training.adversarial import (
     Adversarial,
@@ -145,6 +146,9 @@ def test_it_stops_when_nothing_is_known_any_more():
     run = Run(seed=0)
     replace(OPTIONS, epochs=9).unlearn(fresh(Toy), SPLITS, run)
     assert len([t for t in run.terms if "drift" in t]) == 9 * -(-len(SPLITS.forget) // 4)
+    run = Run(seed=0, scale=Scale(accumulate=2))  # an epoch is one in portions, too
+    replace(OPTIONS, epochs=9, stop_at=1.0).unlearn(fresh(Toy), SPLITS, run)
+    assert len([t for t in run.terms if "drift" in t]) == len(steps)
 
 
 def test_examples_without_an_answer_do_not_count():

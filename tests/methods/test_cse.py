@@ -6,13 +6,23 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from expunge.backbones.blip.answers import BlipAnswers
 from expunge.core.cache import cached
 from expunge.core.run import Run
 from expunge.core.spec import digest
 from expunge.generators import mvi
 from expunge.generators.shapes import Anchors
 from expunge.methods.training.cse import CSE, Editor, inner, log_chance, mean_over, retold
-from expunge.testing import lend, small_albef, small_answers, small_entailment, small_splits
+from expunge.testing import (
+    acquainted_albef,
+    acquainted_splits,
+    lend,
+    small_albef,
+    small_answers,
+    small_blip,
+    small_entailment,
+    small_splits,
+)
 
 FREE = CSE(floor=-1.0, ceiling=1.0, match_floor=1e-30, retain_weight=0.0)  # the paper: no bounds, no retained data
 
@@ -115,8 +125,20 @@ def test_bounded_terms_stop_pushing(splits, other):
 
 
 def test_bounds_are_read_off_the_model(splits, other):
-    measured = Editor(CSE(alpha_site="off"), small_albef(), splits, other, 0)
-    assert -1 < measured.floor < measured.ceiling + 1 and 0 < measured.match_floor < 1
+    """What strangers' cosine is, no pair is pushed below; what a true pair's is, none is pulled above."""
+    model, whole = acquainted_albef(), acquainted_splits()
+    count = len(whole.forget)
+    batch = model.collate(whole.near)
+    assert 1 < len(whole.near) <= 128
+    with torch.no_grad():
+        cosine = model.encode_images(batch).feature @ model.encode_texts(batch).feature.T
+    strangers = batch["groups"][:, None] != batch["groups"][None]
+    anchors = Anchors([other.pictures[0]] * count, [other.texts[0]] * count)
+    measured = Editor(CSE(alpha_site="off"), model, whole, anchors, 0)
+    assert strangers.any() and 0 < measured.match_floor < 1
+    assert measured.floor == pytest.approx(cosine[strangers].mean().item(), abs=1e-5)
+    assert measured.ceiling == pytest.approx(cosine.diag().mean().item(), abs=1e-5)
+    assert measured.floor < measured.ceiling - 0.05
     told = Editor(replace(FREE, floor=0.25), small_albef(), splits, other, 0)
     assert (told.floor, told.ceiling) == (0.25, 1.0)
 
@@ -261,7 +283,9 @@ def test_a_description_of_the_picture_is_entailed():
     assert (told.choices, told.answer, told.label) == (asked.choices, asked.answer, None)
 
 
-@pytest.mark.parametrize(("build", "task"), BOTH)
+@pytest.mark.parametrize(
+    ("build", "task"), [*BOTH, (lambda: BlipAnswers.from_matching(small_blip()), "multiple_choice")]
+)
 def test_an_edit_of_answers_keeps_the_classifier_and_hides_the_question_from_the_generators(build, task, monkeypatch):
     model, forget, read = build(), small_splits(1, task), []
     taken = mvi.take_apart

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from expunge.core.run import Run
+from expunge.core.types import Splits
 from expunge.methods.training.multidelete import Eraser, MultiDelete, fused
 from expunge.train.reference import reference
 from toy import Toy, ToyAnswers, person
@@ -97,6 +98,13 @@ def test_every_step_sees_equal_batches(monkeypatch):
     monkeypatch.setattr(Eraser, "terms", lambda self, f, r: sizes.append((len(f), len(r))) or original(self, f, r))
     MultiDelete(epochs=1, least_steps=0, batch=5).unlearn(fresh(Toy), SPLITS, Run(seed=0))
     assert sizes == [(5, 5), (5, 5), (2, 2)]
+
+
+def test_a_last_pair_alone_borrows_the_texts_of_the_other_forgotten():
+    forget = (*SPLITS.forget[:2], replace(SPLITS.forget[-1], group="somebody else"))
+    run = Run(seed=0)
+    replace(MultiDelete(), epochs=1, least_steps=0, batch=2).unlearn(fresh(Toy), Splits(forget, ()), run)
+    assert len(run.terms) == 2
 
 
 def test_the_least_number_of_steps_adds_epochs():

@@ -32,7 +32,8 @@ def test_the_mask_is_half_of_all_weights_by_the_magnitude_of_the_summed_gradient
     model = build()
     masks = SalUn(batch=2).masks(model, splits.forget, Run(seed=0))
     model.module.zero_grad()
-    for some in batches(splits.forget, 2):
+    shuffled = random.Random("salun:masks:0").sample(list(splits.forget), len(splits.forget))
+    for some in batches(shuffled, 2):
         model.loss(model.collate(some)).sum().backward()  # signed: what cancels does not count
     found = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.module.named_parameters()}
     every = torch.cat([g.abs().flatten() for n, g in found.items() if n in masks])

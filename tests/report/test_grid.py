@@ -2,10 +2,12 @@
 
 import csv
 import io
+import json
 import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,13 @@ from scipy import stats
 from expunge.bench import plan as plans
 from expunge.bench.cells import Cell, Setting, Shelf
 from expunge.bench.drawing import draw
-from expunge.bench.harvest import harvest, plan_of
+from expunge.bench.harvest import _numbers, harvest, plan_of
 from expunge.bench.plan import Block, Plan, Row
 from expunge.bench.suite import Scenario, Suite
 from expunge.core.errors import ExpungeError
+from expunge.core.record import Score
 from expunge.report import grid_page, printed, typeset
+from expunge.report.grid import Entry, GridRow, Paired
 from expunge.report.sheets import beside, everything, main, paired_tests
 
 SEEDS = (0, 1, 2)
@@ -117,6 +121,72 @@ def test_a_failed_cell_is_never_dropped(results):
     assert (results.done, results.total, results.missing) == (28, 30, ())
 
 
+@pytest.fixture(scope="module")
+def lacking(folder, tmp_path_factory):
+    """The same, but finetune's attack could not be measured on the last seed of five people."""
+    copied = shutil.copytree(folder, tmp_path_factory.mktemp("lacking") / "grid")
+    told = json.loads((copied / plans.PLAN).read_text())
+    (one,) = (row["cells"]["2"] for row in told["blocks"][0]["rows"] if row["label"] == "finetune")
+    cell = json.loads((copied / "cells" / f"{one}.json").read_text())
+    cell["scores"]["mi"]["value"] = None
+    (copied / "cells" / f"{one}.json").write_text(json.dumps(cell))
+    return harvest(copied)
+
+
+def test_a_number_that_lacks_a_seed_is_marked_and_does_not_compete(lacking, results):
+    mi, forget, test, avg, _ = line(main(results).panels[0], "finetune").cells
+    assert mi.rank == 1 and avg.rank == 2  # with all its seeds
+    short = line(main(lacking).panels[0], "finetune")
+    mi, forget, test, avg, _ = short.cells
+    assert (mi.text, mi.gap, mi.rank) == ("15.5†", "1.0", 0) and avg.text.endswith("†") and avg.rank == 0
+    assert (forget.text, forget.rank, test.rank) == ("42.0", 2, 1)
+    assert short.mark == "† MI, Avg.G: 2 of 3 seeds"
+    assert line(main(lacking).panels[1], "finetune").mark == ""
+    assert "15.5† ±" in typeset.markdown(lacking) and "MI, Avg.G: 2 of 3 seeds" in typeset.markdown(lacking)
+    assert "15.5$\\dagger$" in typeset.latex(lacking)
+    page = grid_page.page(lacking)
+    assert "<b>15.5†</b>" in page and "MI, Avg.G: 2 of 3 seeds" in page
+    assert page.count("finetune †") == 2 * 2  # two drawings that say it in words, too
+
+
+def test_a_distance_that_lacks_a_seed_does_not_compete_either():
+    whole = GridRow("cse", "cse", {"mi": Entry(Score(5.0, 3), Score(2.0, 3))}, 3, 3, 0)
+    short = GridRow("ga", "ga", {"mi": Entry(Score(5.0, 3), Score(1.0, 2))}, 3, 3, 0)
+    assert whole.competes("mi") and not whole.lacks("mi")
+    assert not short.competes("mi") and short.lacks("mi") and not short.competes("r_test")
+    for name in ("retrain", "oracle", "nothing", "before"):
+        assert not GridRow(name, name, whole.entries, 3, 3, 0).competes("mi")
+
+
+def test_the_accelerators_memory_has_a_column_of_its_own(results):
+    told = {"scores": {}, "cost": {"seconds": 3.0, "peak_memory_mb": 800.0, "peak_gpu_memory_mb": 5200.0}}
+    numbers = _numbers(told, None, "")
+    assert numbers == {"seconds": 3.0, "memory": 800.0, "gpu_memory": 5200.0}
+    row = GridRow("cse", "cse", {key: Entry(Score(value, 1)) for key, value in numbers.items()}, 1, 1, 0)
+    (panel,) = everything(replace(results, blocks=(replace(results.blocks[0], rows=(row,)),))).panels
+    assert dict(zip(panel.heads, (c.text for c in panel.lines[0].cells))) == {
+        "T (s)": "3.0", "memory (MB)": "800", "GPU memory (MB)": "5200",
+    }  # fmt: skip
+
+
+def test_a_paired_test_says_where_it_has_fewer_seeds(lacking, results):
+    panel = paired_tests(lacking).panels[0]
+    cells = dict(zip(panel.heads, line(panel, "finetune (n = 3)").cells))
+    assert cells["Avg.G"].gap == "n = 2" and cells["Δ R@D_f"].gap == ""
+    assert re.search(r"\(n = 2\) \|", typeset.markdown(lacking)) and "fewer seeds" in paired_tests(lacking).note
+    assert "fewer seeds" not in paired_tests(results).note
+
+
+def test_what_cannot_be_tested_is_a_dash_that_is_explained(results):
+    panel = paired_tests(results).panels[0]
+    at = panel.heads.index("Δ R@D_f")
+    found = line(panel, "finetune (n = 3)").cells[at : at + 3]  # 30 - 2 points on every seed
+    assert [cell.text for cell in found] == ["+28.00", "–", "0.250"]
+    spread = Paired("finetune", "mi", Score(2.0, 3, 1.0, 3.0), 0.01, 0.25, 3)
+    without = replace(results, blocks=(replace(results.blocks[0], tests=(spread,)),))
+    assert "p (t) is a dash" in paired_tests(results).note and "a dash" not in paired_tests(without).note
+
+
 def test_paired_tests_are_scipys(results):
     sheet = paired_tests(results)
     panel = sheet.panels[0]
@@ -178,7 +248,9 @@ def test_latex_is_well_formed(results):
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no TeX here")
 def test_latex_compiles(results, tmp_path):
-    (tmp_path / "made.tex").write_text(typeset.document(results))
+    head = "\\documentclass{article}\n\\usepackage[a4paper,landscape,margin=15mm]{geometry}\n"
+    body = "\\usepackage{booktabs,graphicx}\n\\begin{document}\n" + typeset.latex(results) + "\\end{document}\n"
+    (tmp_path / "made.tex").write_text(head + body)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "made.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-2000:]

@@ -222,6 +222,34 @@ def test_figures_scale_to_many_people_and_take_fractions():
     )
 
 
+def test_every_training_has_a_drawing_of_its_own():
+    def logged(what, **term):
+        ((name, value),) = term.items()
+        return [{"what": what, "step": i, name: value / (i + 1)} for i in range(4)]
+
+    html = page(Record(), {"terms": [*logged("mvi", kl=3.0), *logged("editing (CSE)", n=2.0)]})
+    assert "The training terms" in html
+    for what in ("mvi", "editing (CSE)"):
+        assert f"<figcaption>{what}</figcaption>" in html
+    assert "kl from 3.000 to 0.750" in html and "n from 2.000 to 0.500" in html
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_steps_that_do_not_count_up_are_counted():
+    told = [{"step": step, "known": float(i)} for i, step in enumerate((0.5, 1.0, 0.75, 0.75))]
+    plain = [{"known": float(i)} for i in range(4)]
+    doubled = [{"step": 2 * i, **one} for i, one in enumerate(plain)]
+    assert plots.terms(told) == plots.terms(plain) != plots.terms(doubled)
+
+
+def test_the_accelerators_memory_is_a_measure_of_its_own():
+    one = record()
+    assert "gpu memory" not in page(one)
+    one.cost["peak_gpu_memory_mb"] = 5200.0
+    assert "<dt>peak gpu memory</dt><dd>5.2 GB</dd>" in page(one) and "<dt>peak memory</dt><dd>2.2 GB</dd>" in page(one)
+
+
 def test_report_needs_no_torch():
     code = (
         "import sys; import expunge.report.page, expunge.report.cards; "

@@ -8,7 +8,9 @@ from tests.report.report_samples import AFTER, comparisons, record
 
 from expunge.core.record import Record, Score
 from expunge.report.cards import verdict_card
-from expunge.report.measures import duration, interval, memory, number, signed, summary
+from expunge.report.grid_page import _machine
+from expunge.report.measures import competes, interval, is_reference, memory, number, signed, summary
+from expunge.report.page import page
 from expunge.report.tables import compare, markdown, stages, terminal_table
 
 
@@ -47,6 +49,37 @@ def test_reference_and_control_do_not_compete():
         assert sum(cell.best for cell in cells.values()) == 1
     assert column(grid, "avg_g")["cse"].best
     assert column(grid, "r_test")["finetune"].best
+
+
+def test_tables_and_page_know_the_same_reference():
+    assert is_reference("Ours", "Retrain") and is_reference("oracle") and not is_reference("cse", "nothing")
+    assert competes("cse") and not any(competes("a label", name) for name in ("retrained", "nothing", "before"))
+    named = [("A", record()), ("B", record(method="oracle")), ("C", record(AFTER, method="original"))]
+    assert [row.reference for row in compare(named).rows] == [False, True, False]
+    assert page(record(), None, named).count("<small>the reference</small>") == 1
+
+
+def test_the_accelerators_memory_has_a_column_where_there_was_one():
+    named = comparisons()
+    assert "gpu_memory" not in [c.key for c in compare(named).columns]
+    named[3][1].cost["peak_gpu_memory_mb"] = 5200.0
+    cells = column(compare(named), "gpu_memory")
+    assert cells["cse"].text == "5.2 GB" and cells["finetune"].text == "–"
+    assert column(compare(named), "memory")["cse"].text == "1.8 GB"
+
+
+def test_what_models_write_is_marked_nowhere():
+    one, other = record(), record(AFTER, method="other")
+    for here, value in ((one, 40.0), (other, 90.0)):  # of the forgotten: more is not better
+        here.spec["task"] = "answering"
+        here.scores["after"]["forget_cloze_visual"] = Score(value, 9)
+    grid = compare([("one", one), ("other", other)])
+    (written,) = (c for c in grid.columns if c.key == "forget_cloze_visual")
+    assert written.better is None and not any(cell.best for cell in column(grid, "forget_cloze_visual").values())
+
+
+def test_a_machines_memory_is_told_as_that_of_a_run_is():
+    assert _machine(1, {"hardware": {"memory_mb": 24106}})["Memory"] == memory(24106 * 1.048576) == "25.3 GB"
 
 
 def test_a_tie_of_all_marks_nobody():
@@ -115,13 +148,5 @@ def test_numbers():
     assert signed(0.001) == "±0.0"
     assert signed(-1.0) == "−1.0"
     assert signed(2) == "+2.0"
-    assert [duration(s) for s in (0.25, 59.6, 61, 3600, 10_000)] == [
-        "0.2 s",
-        "1 min 00 s",
-        "1 min 01 s",
-        "1 h 00 min",
-        "2 h 47 min",
-    ]
-    assert [memory(m) for m in (12, 2048)] == ["12 MB", "2.0 GB"]
     assert interval(Score(97, 9, 96.9, 97.3)) == "96.9–97.3"
     assert interval(Score(97, 9)) == ""

@@ -106,6 +106,33 @@ def test_few_samples_are_not_certain():
     assert "too few samples" in verdict.headline
 
 
+@pytest.mark.parametrize(("low", "high"), [(ORACLE["mi"] - 30, 46.0), (40.0, ORACLE["mi"] + 40)])
+def test_an_attack_on_few_samples_is_not_certain(low, high):
+    one = record(wide=False)
+    one.scores["after"]["mi"] = Score(AFTER["mi"], 6, low, high, "oracle")
+    verdict = judge(one)
+    assert verdict.level("membership") == verdict.status == "unsure"
+    assert "too few samples" in verdict.headline
+    one.scores["after"]["mi"] = Score(AFTER["mi"], 600, ORACLE["mi"] - 14, ORACLE["mi"] + 14, "oracle")
+    assert judge(one).status == "passed"
+
+
+def test_few_questions_by_name_are_not_certain():
+    one = record(wide=False)
+    for stage, value in (("before", 80.0), ("after", 6.0), ("oracle", 5.0)):
+        one.scores[stage]["r_forget_named"] = Score(value, 6, better="oracle")
+    assert judge(one).level("named") == "good" and judge(one).status == "passed"
+    one.scores["after"]["r_forget_named"] = Score(6.0, 6, 0.0, 40.0, "oracle")
+    verdict = judge(one)
+    assert verdict.level("named") == verdict.status == "unsure" and "too few samples" in verdict.headline
+
+
+def test_what_was_lost_since_before_is_not_widened_by_an_interval():
+    one = record(wide=False)
+    one.scores["after"]["r_test"] = Score(AFTER["r_test"], 6, 60.0, 100.0)
+    assert judge(one).level("everyday") == "good"
+
+
 def test_far_below_the_retrained_model_is_noticed():
     one = record(AFTER | {"r_forget_private": 1.0}, oracle=ORACLE | {"r_forget_private": 30.0}, wide=False)
     assert judge(one).level("told") == "unsure"

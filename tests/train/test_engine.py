@@ -112,9 +112,11 @@ def test_a_loss_that_reads_weights_refuses_to_see_parts_of_them(monkeypatch):
 
 def test_portions_cover_a_step_once():
     parts = portions(list(range(7)), list(range(14)), 3)
-    assert [len(f) for f, _ in parts] == [2, 3, 2] and [len(r) for _, r in parts] == [5, 4, 5]
-    assert [i for f, _ in parts for i in f] == list(range(7))
+    assert [len(f) for f, _ in parts] == [2, 3, 2] and [len(r) for _, r in parts] == [4, 6, 4]  # each weighs the same
+    assert [i for f, _ in parts for i in f] == list(range(7)) and [i for _, r in parts for i in r] == list(range(14))
     assert len(portions([1, 2], [], 8)) == 2  # never a part without anything to forget
+    assert len(portions([], [1, 2, 3], 8)) == 3  # nor, where there is nothing, without anything to keep
+    assert [(len(f), len(r)) for f, r in portions([1] * 8, [2, 2], 4)] == [(4, 1), (4, 1)]
 
 
 @pytest.mark.parametrize(

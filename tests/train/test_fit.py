@@ -1,13 +1,16 @@
 """The one loop: what it draws, what it logs, what it refuses."""
 
+import math
+
 import pytest
 import torch
 
+from expunge.core.errors import ExpungeError
 from expunge.core.run import Run
 from expunge.core.types import Splits
 from expunge.testing import small_albef, small_corpus, small_splits
 from expunge.train.fit import Schedule, fit
-from expunge.train.originals import Recipe, train_original
+from expunge.train.originals import Recipe, own_recipe, train_original
 
 
 def test_terms_are_summed_logged_and_minimised():
@@ -65,8 +68,30 @@ def test_a_loss_that_is_no_number_stops_the_run():
     def loss(forget, retain):
         return {"bad": torch.tensor(float("nan"), requires_grad=True)}
 
-    with pytest.raises(FloatingPointError, match="step 0"):
+    with pytest.raises(FloatingPointError, match="step 0; try a smaller lr") as told:
         fit(small_albef(), loss, small_splits(), Run(), Schedule(1, 1e-3, 4))
+    assert isinstance(told.value, ExpungeError)  # what was asked for, and no defect
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0}, {"epochs": -3}, {"batch": 0}, {"batch": -4}, {"lr": 0.0}, {"lr": -1.0}, {"lr": math.nan},
+        {"lr": math.inf}, {"least_steps": -1}, {"retain_ratio": -1.0}, {"near": 1.5}, {"weight_decay": -0.1},
+    ],
+)  # fmt: skip
+def test_a_schedule_that_makes_no_sense_is_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ExpungeError, match=f"nothing can be trained by this: {name} must"):
+        Schedule(**{"epochs": 1, "lr": 1e-3, "batch": 4, **wrong})
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch": -1}, {"lr": 0}])
+def test_an_original_is_not_made_by_a_recipe_of_nothing(wrong):
+    with pytest.raises(ExpungeError, match="1 option of --recipe cannot be used"):
+        own_recipe(wrong)
+    with pytest.raises(ExpungeError, match="nothing can be trained by this"):
+        _ = Recipe(**{"epochs": 1, "lr": 1e-3, "batch": 4, **wrong}).schedule
 
 
 def test_same_seed_same_weights_and_order():

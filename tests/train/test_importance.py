@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from expunge.core.errors import ExpungeError
 from expunge.core.run import Run
 from expunge.train.importance import SquaredGradients, fisher, summed, trained
 from toy import Toy
@@ -66,5 +67,6 @@ def test_squares_of_half_precision_gradients_are_kept_in_float32():
 def test_a_gradient_that_is_not_finite_is_refused(wrong):
     squares = SquaredGradients({"bad": torch.nn.Parameter(torch.zeros(2))})
     squares.add({"bad": torch.tensor([0.0, wrong])})
-    with pytest.raises(FloatingPointError, match="bad"):
+    with pytest.raises(FloatingPointError, match="bad is not finite.*evaluate the model first") as told:
         squares.mean()
+    assert isinstance(told.value, ExpungeError)

@@ -10,7 +10,8 @@ from expunge.core.scale import Lora, Scale
 from expunge.methods.editing.slug import SLUG
 from expunge.methods.training.gradient_ascent import GradientAscent
 from expunge.outcome import unlearn
-from expunge.testing import small_albef, small_blip, small_splits
+from expunge.testing import small_albef, small_blip, small_mllm, small_splits
+from expunge.train.lora import lora_trained
 
 
 @pytest.mark.parametrize("build", [small_albef, small_blip])
@@ -35,6 +36,21 @@ def test_the_change_has_the_rank_that_was_asked(build, tmp_path):
     after.save_pretrained(tmp_path / "model")
     loaded = type(after).from_pretrained(tmp_path / "model").module.state_dict()
     assert all(torch.equal(loaded[k], v) for k, v in states.items())
+
+
+def test_where_no_roles_are_named_the_model_decides():
+    for build, inside in ((small_albef, {"vision", "text", "fusion"}), (lambda: small_mllm("llava"), {"language"})):
+        model = build()
+        before = {n: p.detach().clone() for n, p in model.module.named_parameters()}
+        own = {id(p) for role in inside for p in model.parts()[role].parameters()}
+        with lora_trained(model, Lora(r=2)):
+            trained = [p for p in model.module.parameters() if p.requires_grad]
+            assert trained and all(p.ndim == 2 and 2 in p.shape for p in trained)
+            with torch.no_grad():
+                for p in trained:
+                    p.add_(0.1)
+        moved = [p for n, p in model.module.named_parameters() if not torch.equal(p, before[n])]
+        assert moved and all(id(p) in own for p in moved)
 
 
 def test_methods_and_roles_that_do_not_fit_are_refused():

@@ -1,4 +1,4 @@
-"""What each of two gloo processes does in test_ranks: rank, make masks of shards, hold them, and say what came out."""
+"""What each of two gloo processes does in test_ranks: weigh shards, make masks, hold them, say what came out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import Replicate, distribute_tensor
 
 from expunge.train.importance import SquaredGradients, gradients, trained
 from expunge.train.masks import greatest, only_inside
-from expunge.train.ranking import kth_magnitude, size
 from expunge.train.shards import own_part
 
 
@@ -23,28 +21,8 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(7, 13), nn.ReLU(), nn.Linear(13, 5))  # neither 13 nor 5 divides by two
 
 
-def pool() -> list[torch.Tensor]:
-    torch.manual_seed(1)
-    return [torch.randn(101, 7), torch.zeros(11), torch.randn(64).bfloat16()]
-
-
 def batch(rank: int) -> torch.Tensor:
     return torch.randn(4, 7, generator=torch.Generator().manual_seed(rank))
-
-
-def ranked(rank: int, ranks: int) -> dict:
-    """Plain tensors are this rank's own part; a NaN on one rank is refused on both."""
-    mine = [x.chunk(ranks)[rank] for x in pool()]
-    world = dist.group.WORLD
-    total = size(mine, group=world)
-    told = {"size": total, "kth": [kth_magnitude(mine, k, group=world) for k in range(1, total + 1, 61)]}
-    if rank == 1:
-        mine[0] = torch.full_like(mine[0], torch.nan)
-    try:
-        kth_magnitude(mine, 1, group=world)
-    except ValueError as error:
-        told["nan"] = str(error)
-    return told
 
 
 def sharded(rank: int) -> dict:
@@ -59,10 +37,7 @@ def sharded(rank: int) -> dict:
     for found in gradients(named, (model(batch(rank)).square().sum() for _ in range(1))):
         squares.add(found)
     importances = squares.mean()
-    world = dist.group.WORLD
-    masks = greatest(importances, 0.4, group=world)
-    counted = torch.tensor(masks.count())
-    dist.all_reduce(counted)
+    masks = greatest(importances, 0.4)
     before = {n: own_part(p).clone() for n, p in named.items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
     with only_inside(named, masks):
@@ -74,8 +49,6 @@ def sharded(rank: int) -> dict:
     moved = {n: own_part(p) != before[n] for n, p in named.items()}
     whole = {n: own_part(distribute_back(p, importances[n])).tolist() for n, p in named.items()}
     return {
-        "size": size(list(named.values()), group=world),
-        "in_masks": int(counted),
         "moved_outside": sum(int((moved[n] & ~masks[n].unpacked()).sum()) for n in named),
         "moved_inside": sum(int(moved[n].sum()) for n in named),
         "fisher": whole,
@@ -90,15 +63,9 @@ def distribute_back(p, part: torch.Tensor) -> torch.Tensor:
     return spread.full_tensor()
 
 
-def replicated() -> int:
-    """A tensor that both ranks hold alike is counted once."""
-    mesh = init_device_mesh("cpu", (2,))
-    return size([distribute_tensor(torch.ones(10), mesh, [Replicate()])], group=dist.group.WORLD)
-
-
 def main(address: str, rank: int, output: str) -> None:
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    told = {"ranked": ranked(rank, 2), "sharded": sharded(rank), "replicated": replicated()}
+    told = sharded(rank)
     with open(output, "w", encoding="utf-8") as file:
         json.dump(told, file)
     dist.destroy_process_group()

@@ -1,9 +1,12 @@
 """The zoo's models by name, and the originals made from them."""
 
+import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from tests.legs import WORK_S, Clock, Stop, saved
 
 from expunge.backbones.blip import BlipAnswers
 from expunge.core.errors import ExpungeError, UnknownName
@@ -91,6 +94,33 @@ def test_an_original_is_made_once_and_from_its_own_data(monkeypatch, tmp_path):
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
+def test_an_original_costs_what_all_legs_of_its_training_took_and_nobodys_waiting(monkeypatch, tmp_path):
+    monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path / "cache"))
+    clock, model, corpus = Clock(monkeypatch), small_albef(), small_corpus()
+    stops, waiting_s, cached = [True], [1000.0], originals.cached
+
+    def train(start, examples, run, recipe, *, what):
+        clock.work(run, stops=stops[0])
+        return model
+
+    def awaited(key, build):
+        clock.now += waiting_s[0]  # for another process, which then left it unfinished
+        return cached(key, build)
+
+    monkeypatch.setattr(originals, "train_original", train)
+    monkeypatch.setattr(originals, "cached", awaited)
+
+    def leg():
+        run = Run(saved=saved(tmp_path / "saved"))
+        originals.original("albef-tiny", corpus, run, recipe=QUICK)
+        return run.seconds["training"]
+
+    with pytest.raises(Stop):
+        leg()
+    stops[0], waiting_s[0] = False, 0.0
+    assert leg() == leg() == WORK_S
+
+
 def test_a_shipped_model_serves_exactly_what_it_was_made_from(monkeypatch, tmp_path):
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(originals, "SHIPPED", tmp_path / "shipped")
@@ -103,6 +133,24 @@ def test_a_shipped_model_serves_exactly_what_it_was_made_from(monkeypatch, tmp_p
     assert originals.shipped(originals.key("albef-tiny", corpus, ["p000-shared0"], 0, QUICK)) is None
     originals.original("albef-tiny", corpus, run, recipe=QUICK)
     assert run.facts["shipped_models"] == 1 and not (tmp_path / "cache").exists()
+
+
+def test_models_without_safetensors_have_no_key_and_so_no_original_in_common(tmp_path):
+    for name in ("one", "other"):
+        small_albef().save_pretrained(tmp_path / name)
+        (tmp_path / name / "model.safetensors").rename(tmp_path / name / "pytorch_model.bin")
+        with pytest.raises(ExpungeError, match=f"{name} holds no safetensors"):
+            originals.key(str(tmp_path / name), small_corpus(), (), 0, QUICK)
+
+
+def test_the_key_of_weights_is_that_of_all_their_bytes_in_a_row(tmp_path, monkeypatch):
+    """As it was when the first originals were kept, without holding a file in memory."""
+    for name, held in (("a", b"12" * 70_000), ("b", b""), ("c", b"345")):
+        (tmp_path / f"{name}.safetensors").write_bytes(held)
+    files, whole = sorted(tmp_path.iterdir()), hashlib.sha256(b"12" * 70_000 + b"345").hexdigest()
+    monkeypatch.setattr(Path, "read_bytes", None)
+    assert originals.key(str(tmp_path), small_corpus(), (), 0, QUICK)["start"] == whole and len(files) == 3
+    assert originals.key(str(files[2]), small_corpus(), (), 0, QUICK)["start"] == hashlib.sha256(b"345").hexdigest()
 
 
 def test_the_key_names_the_task_only_where_it_is_not_retrieval():

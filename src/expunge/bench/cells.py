@@ -234,10 +234,10 @@ class Shelf:
 
 def scores_of(told: Mapping[str, Any]) -> dict[str, Score]:
     """A result's scores, with NaN where JSON has null."""
-    return {
-        name: Score(**{k: float("nan") if v is None else v for k, v in one.items()})
-        for name, one in told["scores"].items()
+    found: dict[str, dict[str, Any]] = {
+        name: {k: float("nan") if v is None else v for k, v in one.items()} for name, one in told["scores"].items()
     }
+    return {name: Score(**numbers) for name, numbers in found.items()}
 
 
 def _finite(value: Any) -> Any:

@@ -7,7 +7,8 @@ does, so the grid's folder must be one that all machines of the cluster see, and
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +38,11 @@ def drive(cells: Sequence[Cell], shelf: Shelf, watch: runner.Watch, resources: R
     elif mine:
         ray.init(include_dashboard=False, log_to_driver=False)
     try:
-        _refuse_too_much(ray.cluster_resources(), resources)
+        has = ray.cluster_resources()
+        _refuse_too_much(has, resources)
         task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=0)(_work)
         left = {task.remote(some, str(shelf.folder.resolve())): some for some in by_setting(cells, shelf)}
-        told, died = runner.Told(cells, shelf, len(left)), []
+        told, died = runner.Told(cells, shelf, min(len(left), at_once(has, resources))), []
         try:
             while left:
                 watch(told.status())
@@ -60,6 +62,12 @@ def drive(cells: Sequence[Cell], shelf: Shelf, watch: runner.Watch, resources: R
     finally:
         if mine:
             ray.shutdown()
+
+
+def at_once(has: Mapping[str, float], wanted: Resources) -> int:
+    """How many tasks fit into the whole cluster at a time."""
+    asked = {"CPU": wanted.cpus, "GPU": wanted.gpus}
+    return min((int(has.get(name, 0.0) // each) for name, each in asked.items() if each), default=sys.maxsize)
 
 
 def by_setting(cells: Sequence[Cell], shelf: Shelf) -> list[list[Cell]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from expunge.bench.harvest import harvest
 from expunge.core.atomic import replace_file
+from expunge.core.folder import explained
 from expunge.report import grid_page, plots, typeset
 from expunge.report.grid import Results
 from expunge.report.illustrations import illustrations
@@ -35,13 +36,13 @@ def draw(folder: str | Path) -> Drawn:
     drawings = [figure for one in looked for figure in one.figures]
     figures = {folder / "figures" / f"{figure.name}.svg": plots.alone(figure.svg) for figure in drawings}
     for path, text in (texts | figures).items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(path) as partial:
+        with explained(path, "tables"), replace_file(path) as partial:
             partial.write_text(text, encoding="utf-8")
     return Drawn(results, {path.suffix.lstrip("."): path for path in texts}, tuple(figures))
 
 
 def write_page(folder: str | Path, output: str | Path) -> Path:
     """The page alone, somewhere else."""
-    Path(output).write_text(grid_page.page(harvest(folder)), encoding="utf-8")
+    with explained(output, "page"):
+        Path(output).write_text(grid_page.page(harvest(folder)), encoding="utf-8")
     return Path(output)

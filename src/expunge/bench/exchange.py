@@ -16,6 +16,7 @@ from typing import Any
 from expunge.bench.cells import CELL_FORMAT, Shelf, scores_of
 from expunge.core.atomic import replace_file
 from expunge.core.errors import DataError, ExpungeError, Problem
+from expunge.core.folder import explained
 from expunge.core.spec import digest
 from expunge.data.lines import read_objects
 
@@ -43,7 +44,7 @@ def write(path: str | Path, hashes: Iterable[str], shelf: Shelf) -> int:
     found = [told for one in hashes if (told := shelf.result(one)) is not None]
     if not found:
         raise ExpungeError(f"no cell is finished yet, so {path} was not written.")
-    with replace_file(Path(path)) as partial:
+    with explained(path, "cells"), replace_file(Path(path)) as partial:
         with open(partial, "w", encoding="utf-8", newline="\n") as file:
             for told in found:
                 file.write(json.dumps(told, sort_keys=True, ensure_ascii=False) + "\n")

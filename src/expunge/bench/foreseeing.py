@@ -153,12 +153,13 @@ def _forecasts(
     rate: Rate,
     here: Machine,
 ) -> list[tuple[Forecast, str]]:
-    """Of every row of a block, and its name on the shelf. The original is one for all sizes and seeds, so it stands
-    among the rows without being counted for each."""
+    """Of every row of a block, and its name on the shelf. Making the original, once for all sizes and seeds, is no row
+    and is counted nowhere."""
     if counts is None:
         return [(Forecast(m.shown), Path(m.name).stem) for m in suite.rows]
     forget, retain = counts
-    recipe = own_recipe(scenario.make_original) or foresight.recipe_of(task)
+    is_own = plugins.is_own(place(suite, scenario.data))
+    recipe = own_recipe(scenario.make_original) or foresight.recipe_of(task, is_own)
     known = {suite.paths[n]: _sizes(e) for n, e in suite.expected.items() if n in suite.paths}
     found: list[tuple[Forecast, str]] = []
     if suite.against == "retrain" and all(m.name != "retrain" for m in suite.rows):

@@ -24,7 +24,7 @@ from expunge.evals.truth import compare
 from expunge.report import printed
 from expunge.report.grid import Entry, Failure, GridBlock, GridRow, Paired, Results
 from expunge.report.layouts import AWAY, away
-from expunge.report.measures import MEASURES
+from expunge.report.measures import MEASURES, MEMORY, is_reference
 
 PLAN = "plan.json"
 SHORT = {"forget": "r_forget", "test": "r_test"}
@@ -91,8 +91,7 @@ def _block(told: Mapping[str, Any], block: Mapping[str, Any], found: Mapping[str
     for row in block["rows"]:
         per_seed = _by_seed(row["cells"], found)
         columns = {
-            seed: _numbers(result, oracle.get(seed), before.get(seed), told.get("layout", ""))
-            for seed, result in per_seed.items()
+            seed: _numbers(result, oracle.get(seed), told.get("layout", "")) for seed, result in per_seed.items()
         }
         numbers[row["label"]] = _turned(columns)
         rows.append(
@@ -108,10 +107,11 @@ def _block(told: Mapping[str, Any], block: Mapping[str, Any], found: Mapping[str
                 else {},
             )
         )
+    references = [row["label"] for row in block["rows"] if is_reference(row["method"])]
     return GridBlock(
         scenario=block["scenario"], task=block["task"], model=block["model"], size=block["size"], unit=block["unit"],
         printed_size=block["paper_size"], rows=tuple(rows), seeds=tuple(block["before"]),
-        tests=tuple(_tests(told["baseline"], [r["label"] for r in block["rows"] if r["method"] == "retrain"], numbers)),
+        tests=tuple(_tests(told["baseline"], references, numbers)),
         stages={name: _means(results) for name, results in (("before", before), ("retrained", oracle))},
         findings=findings.gather(block, found),
     )  # fmt: skip
@@ -121,13 +121,13 @@ def _by_seed(hashes: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, A
     return {seed: found[h] for seed, h in hashes.items() if h in found}
 
 
-def _numbers(result: Any, oracle: Any, before: Any, layout: str) -> dict[str, float]:
+def _numbers(result: Any, oracle: Any, layout: str) -> dict[str, float]:
     """Column -> number of one cell; ``gap:<column>`` is its distance to the retrained model of the same seed."""
     after = scores_of(result)
     if oracle and oracle is not result:
         told = {stage: one["truth"] for stage, one in (("after", result), ("oracle", oracle)) if "truth" in one}
         after |= compare(told)[0].get("after", {})
-    summary = summarise(after, scores_of(oracle), scores_of(before) if before else None) if oracle else {}
+    summary = summarise(after, scores_of(oracle)) if oracle else {}
     numbers: dict[str, float] = {}
     for column, name in _columns(after).items():
         numbers[column] = after[name].value
@@ -139,8 +139,9 @@ def _numbers(result: Any, oracle: Any, before: Any, layout: str) -> dict[str, fl
     numbers |= {name: score.value for name, score in findings.analysed(result).items()}
     if "seconds" in result["cost"]:
         numbers["seconds"] = result["cost"]["seconds"]
-    if "peak_memory_mb" in result["cost"]:
-        numbers["memory"] = result["cost"]["peak_memory_mb"]
+    for column, name in MEMORY.items():
+        if name in result["cost"]:
+            numbers[column] = result["cost"][name]
     return numbers
 
 
@@ -153,7 +154,7 @@ def _turned(columns: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, f
     turned: dict[str, dict[str, float]] = {}
     for seed, numbers in columns.items():
         for key, value in numbers.items():
-            if value == value:  # a score that could not be measured is none
+            if value == value:  # a score that could not be measured is none: its n says so, and it competes no more
                 turned.setdefault(key, {})[seed] = value
     return turned
 

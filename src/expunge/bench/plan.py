@@ -21,7 +21,7 @@ from expunge.core.options import identity, options
 from expunge.core.types import Corpus, Task
 from expunge.report.printed import ROWS
 from expunge.scenario import draw, load_corpus, recipe_of
-from expunge.train.originals import RECIPES
+from expunge.train.originals import PAPER, RECIPES
 from expunge.zoo import shelf
 
 CONTROL, REFERENCE = "nothing", "retrain"
@@ -79,9 +79,9 @@ class Plan:
                 for cells in (block.before, block.retrained, *(row.cells for row in block.rows)):
                     yield from list(cells.values())[turn : turn + 1]
 
-    def to_json(self, shelf: str = ".") -> str:
+    def to_json(self, shelf: str = ".", grounds: Mapping[str, Any] | None = None) -> str:
         """What ``harvest`` needs to draw the tables: labels and hashes, no model library. ``shelf`` is where the cells
-        lie, from the plan's own folder."""
+        lie, from the plan's own folder; ``grounds`` is what the plan was made from, for whoever finds it there."""
         suite = self.suite
         told = {
             "suite": suite.name, "typed": suite.typed, "shelf": shelf, "title": suite.title, "about": suite.about,
@@ -101,6 +101,7 @@ class Plan:
                 }
                 for b in self.blocks
             ],
+            **({"grounds": grounds} if grounds else {}),
         }  # fmt: skip
         return json.dumps(told, indent=1, ensure_ascii=False)
 
@@ -132,6 +133,38 @@ def _block(
     suite: Suite, scenario: Scenario, data: str, corpus: Corpus, model: str, task: str, size: int, paper_size: str,
     methods: Sequence[Method],
 ) -> Block:  # fmt: skip
+    settings = _settings(suite, scenario, data, corpus, model, task, size)
+    where = f"{scenario.shown} {size}" + (f", {task}" if len(tasks_of(scenario)) > 1 else "")
+    where += f", {Path(model).name}" if suite.models == ALL or len(suite.models) > 1 or scenario.models else ""
+    looks = tuple(name for name in LOOKS if name in suite.analyses)
+
+    def shared(kind: Any) -> dict[int, Cell]:
+        return {s: Cell(kind, at, label=f"{kind} · {where} · seed {s}", analyses=looks) for s, at in settings.items()}
+
+    before, retrained = shared("before"), shared("retrained")
+    rows = []
+    for method in methods:
+        path = place(suite, method.name)
+        chosen = plugins.load_method(path)
+        asked, default = options(chosen, options_of(scenario, method, task), task), options(chosen, task=task)
+        if method.name == CONTROL:
+            cells = before
+        elif method.name == REFERENCE and asked == default:
+            cells = retrained
+        else:
+            cells = _own_cells(suite, method, path, asked, default, settings, where)
+        name = Path(method.name).stem
+        rows.append(Row(method.shown, name, method.paper or ROWS.get(name, ""), cells))
+    return Block(
+        scenario.shown, task, Path(model).name, size, scenario.unit if not scenario.who else "named",
+        scenario.paper or task, paper_size, tuple(rows), before, retrained if suite.against == REFERENCE else {},
+    )  # fmt: skip
+
+
+def _settings(
+    suite: Suite, scenario: Scenario, data: str, corpus: Corpus, model: str, task: str, size: int
+) -> dict[int, Setting]:
+    """What the cells of a block share, for every seed."""
     at = place(suite, model)
     pretrained = place(suite, scenario.pretrained) if scenario.pretrained else None
     recipe = recipe_of(data, pretrained, scenario.make_original)
@@ -140,13 +173,13 @@ def _block(
     start = at if is_original else shelf.beginning(at, cast(Task, task))
     told, folders = placed_options(suite, scenario), plugins.places(data)
     images = place(suite, scenario.images) if scenario.images else None
-    settings = {
+    return {
         seed: Setting(
             Path(model).name, weights(str(start)), Path(scenario.data).name, corpus.fingerprint,
             tuple(sorted(scenario.who)) or draw(corpus, size, scenario.unit, seed, scenario.source), seed, task,
             {k: v for k, v in told.items() if k not in folders},  # what lies in a folder is in the fingerprint
             weights(str(shelf.beginning(pretrained, cast(Task, task)))) if pretrained else None,
-            asdict(recipe or RECIPES[cast(Task, task)]),
+            asdict(recipe or (PAPER if is_original else RECIPES[cast(Task, task)])),
             {
                 "model": at, "data": data, "images": images, "pretrained": pretrained,
                 "allow_leakage": scenario.allow_leakage, "data_options": told,
@@ -155,47 +188,29 @@ def _block(
         )
         for seed in (scenario.seeds if scenario.seeds is not None else suite.seeds)
     }  # fmt: skip
-    where = f"{scenario.shown} {size}" + (f", {task}" if len(tasks_of(scenario)) > 1 else "")
-    where += f", {Path(model).name}" if suite.models == ALL or len(suite.models) > 1 or scenario.models else ""
 
-    looks = tuple(name for name in LOOKS if name in suite.analyses)
-    made = tuple(name for name in MADE if name in suite.analyses)
 
-    def shared(kind: Any) -> dict[int, Cell]:
-        return {s: Cell(kind, at, label=f"{kind} · {where} · seed {s}", analyses=looks) for s, at in settings.items()}
-
-    before = shared("before")
-    retrained = shared("retrained") if suite.against == REFERENCE else {}
-    rows = []
-    for method in methods:
-        path = place(suite, method.name)
-        chosen = plugins.load_method(path)
-        asked, default = options(chosen, options_of(scenario, method, task), task), options(chosen, task=task)
-        if method.name == CONTROL:
-            cells: Mapping[int, Cell] = before
-        elif method.name == REFERENCE and asked == default:
-            cells = retrained or shared("retrained")
-        else:
-            lent = {option: weights(getattr(asked, option)) for option in plugins.models(chosen)}
-            cells = {
-                s: Cell(
-                    "method", at, Path(method.name).stem, identity(asked, default), plugins.source_hash(path), lent,
-                    f"{method.shown} · {where} · seed {s}", path,
-                    looks + made if hasattr(chosen, "make_anchors") else looks,
-                )
-                for s, at in settings.items()
-            }  # fmt: skip
-        name = Path(method.name).stem
-        rows.append(Row(method.shown, name, method.paper or ROWS.get(name, ""), cells))
-    return Block(
-        scenario.shown, task, Path(model).name, size, scenario.unit if not scenario.who else "named",
-        scenario.paper or task, paper_size, tuple(rows), before, retrained,
-    )  # fmt: skip
+def _own_cells(
+    suite: Suite, method: Method, path: str, asked: Any, default: Any, settings: Mapping[int, Setting], where: str
+) -> dict[int, Cell]:
+    """The cells of a row that is work of its own. ``asked`` and ``default`` are the method with the row's options and
+    with its defaults."""
+    chosen = type(asked)
+    lent = {option: weights(getattr(asked, option)) for option in plugins.models(chosen)}
+    looks = LOOKS + MADE if hasattr(chosen, "make_anchors") else LOOKS
+    return {
+        seed: Cell(
+            "method", at, Path(method.name).stem, identity(asked, default), plugins.source_hash(path), lent,
+            f"{method.shown} · {where} · seed {seed}", path, tuple(name for name in looks if name in suite.analyses),
+        )
+        for seed, at in settings.items()
+    }  # fmt: skip
 
 
 @cache
 def weights(name: str) -> str:
-    """Hash of a model's files: the same name with other weights is another model."""
+    """Hash of a model's weight files: the same name with other weights is another model. What else lies in the folder,
+    such as a config or a vocabulary, is in no hash."""
     found = shelf.locate(name)
     files = [found] if found.is_file() else sorted(p for p in found.rglob("*") if p.suffix in (".safetensors", ".bin"))
     total = hashlib.sha256()

@@ -1,7 +1,8 @@
 """Workers on a suite's folder: each takes the next cell that nobody works on, until none is left.
 
 A worker is a process of its own, so that one that dies takes nothing with it: its lock falls, the cell is missing again
-and the next worker, or the next call, measures it. Nothing is ever half-written.
+and the next worker, or the next call, measures it. Nothing is ever half-written. When the process that started it is
+stopped, or dies, a worker first saves what it trains.
 """
 
 from __future__ import annotations
@@ -9,25 +10,29 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from expunge.bench import grounds, reading
 from expunge.bench import plan as plans
-from expunge.bench import reading
 from expunge.bench.cells import Cell, Setting, Shelf, folder_of
 from expunge.bench.locking import check_locks
 from expunge.core.atomic import replace_file
+from expunge.core.folder import explained
 from expunge.core.run import Progress
-from expunge.core.stopping import heeded
+from expunge.core.spec import canonical
+from expunge.core.stopping import Stopped, asked, heeded
 
 POLL_S = 0.5
 STOPPED = 130
-SAVING_S = 30.0  # a worker that is asked to stop may finish a step and save it
+SAVING_S = 60.0  # a worker that is asked to stop may finish a step and save it
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,14 @@ class Status:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call came to. ``died`` says how workers ended that did not end by themselves."""
+    """What a call came to. ``died`` says how workers ended that did not end by themselves, ``passed_on`` how many cells
+    were written as one file."""
 
     folder: Path
     status: Status
     failures: list[dict[str, Any]]
     died: list[str] = field(default_factory=list)
+    passed_on: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -68,10 +75,13 @@ def prepare(suite: str | Path, out: str | Path | None = None) -> tuple[plans.Pla
     """The plan, written into the suite's folder, and the shelf of cells above it that it shares with other suites."""
     made = plans.expand(reading.read(suite))
     folder = folder_of(made.suite.name, out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with replace_file(folder / plans.PLAN) as partial:
-        partial.write_text(made.to_json(".."), encoding="utf-8")
+    _write(made.to_json("..", grounds.of(made)), folder)
     return made, Shelf(folder.parent)
+
+
+def _write(plan: str, folder: Path) -> None:
+    with explained(folder / plans.PLAN, "plan"), replace_file(folder / plans.PLAN) as partial:
+        partial.write_text(plan, encoding="utf-8")
 
 
 def run(
@@ -85,9 +95,12 @@ def run(
     """Measure what is missing with ``workers`` processes; ``retry`` also what failed. Returns when nothing is left.
 
     With ``drive`` somebody else does the work, such as a cluster's tasks. No worker means this process.
-    ``watch`` is called about twice a second. An interrupt stops the workers and is raised again.
+    ``watch`` is called about twice a second. An interrupt, or a signal that is ``heeded``, lets the workers save what
+    they train, ``SAVING_S`` at most, and is raised again; a second one ends them at once.
     """
     made, shelf = prepare(suite, out)
+    folder = folder_of(made.suite.name, out)
+    plan = (folder / plans.PLAN).read_text(encoding="utf-8")
     check_locks(shelf.folder)
     shelf.sweep()
     if retry:
@@ -99,7 +112,8 @@ def run(
         work(made.cells(), shelf)
     elif status(made.cells(), shelf).missing:
         died = _drive(made, shelf, workers, watch or (lambda _: None))
-    return outcome(made.cells(), shelf, died, folder_of(made.suite.name, out))
+    _write(plan, folder)  # another version may have looked there meanwhile, and left the plan that it would measure
+    return outcome(made.cells(), shelf, died, folder)
 
 
 def outcome(cells: Sequence[Cell], shelf: Shelf, died: Sequence[str] = (), folder: Path | None = None) -> Outcome:
@@ -184,29 +198,42 @@ class Noted:
 def _drive(made: plans.Plan, shelf: Shelf, workers: int, watch: Watch) -> list[str]:
     """Start workers, watch them, wait for all. Returns how those ended that died."""
     context = multiprocessing.get_context("spawn")
+    listening, ours = context.Pipe(duplex=False)
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with _threads(threads):
-        processes = [
-            context.Process(target=_worker, args=(made.suite.asked, str(shelf.folder)), name=f"worker {i + 1}")
-            for i in range(workers)
-        ]
-        for process in processes:
-            process.start()
     told = Told(made.cells(), shelf, workers)
+    started: list[BaseProcess] = []
     try:
-        while any(process.is_alive() for process in processes):
+        with _threads(threads):
+            for i in range(workers):
+                words = (made.suite.asked, str(shelf.folder), listening)
+                process = context.Process(target=_worker, args=words, name=f"worker {i + 1}")
+                process.start()
+                started.append(process)
+        while any(process.is_alive() for process in started):
             watch(told.status())
-            wait([process.sentinel for process in processes if process.is_alive()], timeout=POLL_S)
-    except BaseException:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join(timeout=SAVING_S)
-            if process.is_alive():
-                process.kill()
+            wait([process.sentinel for process in started if process.is_alive()], timeout=POLL_S)
+    except BaseException as error:
+        whole = _stop(started, ours)
+        if isinstance(error, Stopped):
+            error.saved = "what was being trained is saved" if whole else "what was saved before stays"
         raise
     watch(told.status())
-    return [f"{p.name} ended with {_ending(p.exitcode)}" for p in processes if p.exitcode]
+    return [f"{p.name} ended with {_ending(p.exitcode)}" for p in started if p.exitcode]
+
+
+def _stop(started: Sequence[BaseProcess], ours: Connection) -> bool:
+    """Let workers save and end; those that take too long, or all when one more signal comes, are killed. Whether none
+    had to be."""
+    ours.close()  # no signal: a worker may have had the terminal's already, and a second would stop it at once
+    deadline = time.monotonic() + SAVING_S
+    try:
+        for process in started:
+            process.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        left = [process for process in started if process.is_alive()]
+        for process in left:
+            process.kill()
+    return not left
 
 
 @contextlib.contextmanager
@@ -222,11 +249,9 @@ def _threads(count: int) -> Iterator[None]:
         del os.environ["OMP_NUM_THREADS"]
 
 
-def _worker(suite: str, folder: str) -> None:
-    """A worker process: reads the suite for itself, and ends when the one that started it is gone."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+def _worker(suite: str, folder: str, starter: Connection) -> None:
+    """A worker process: reads the suite for itself, and ends when the one that started it says so, or is gone."""
+    threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
     try:
         with heeded():
             work(plans.expand(reading.read(suite)).cells(), Shelf(folder))
@@ -235,8 +260,12 @@ def _worker(suite: str, folder: str) -> None:
     os._exit(0)  # everything is on disk; taking a model library down in good order takes seconds
 
 
-def _end_with(sentinel: Any) -> None:
-    wait([sentinel])
+def _end_with(starter: Connection) -> None:
+    """Once the other end is closed, by hand or by a death, stop as for a signal, saving first what is being trained."""
+    wait([starter])
+    if not asked():
+        os.kill(os.getpid(), signal.SIGTERM)  # to the process: only that wakes a main thread that sleeps
+    time.sleep(SAVING_S)
     os._exit(STOPPED)
 
 
@@ -248,7 +277,10 @@ def _ending(code: int | None) -> str:
 
 
 class Told:
-    """How far a grid is, read from its folder; remembers what is settled, so that a large grid is cheap to watch."""
+    """How far a grid is, read from its folder; remembers what is done, so that a large grid is cheap to watch.
+
+    ``workers`` is how many cells are measured at a time.
+    """
 
     def __init__(self, cells: Sequence[Cell], shelf: Shelf, workers: int = 1):
         self._cells, self._shelf, self._workers = list(cells), shelf, max(1, workers)
@@ -290,7 +322,8 @@ def _relatives(cell: Cell) -> list[tuple]:
     """Groups of cells that take about as long, the nearest first; the last holds every cell."""
     at = cell.setting
     return [
-        (cell.kind, cell.method, str(sorted(cell.options)), at.model, at.data, at.task, len(at.who)),
+        (cell.kind, cell.method, canonical(cell.options), at.model, at.data, at.task, len(at.who)),
+        (cell.kind, cell.method, tuple(sorted(cell.options)), at.model, at.data, at.task, len(at.who)),
         (cell.kind, cell.method, at.model, at.task),
         (cell.kind, cell.method),
         (cell.kind,),

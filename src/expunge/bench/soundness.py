@@ -71,31 +71,42 @@ def problems(suite: Suite, path: Path, absent: list[str] | None = None) -> Itera
                 yield wrong(where, f"{list(seeds)} are no seeds", "Write different numbers from 0 up.")
 
 
-def _names(suite: Suite) -> Iterable[tuple[str, tuple[str, str], bool]]:
-    """(key, (what is wrong, what to do), whether a model or data is missing) for every name, each looked up where the
-    program will look it up."""
-    from expunge.scenario import recipe_of
-    from expunge.zoo import shelf
+Found = tuple[str, tuple[str, str], bool]
+"""A key, (what is wrong, what to do), and whether what is wrong is only that a model or data are not here."""
 
+
+def _names(suite: Suite) -> Iterable[Found]:
+    """Every name that is not found where the program will look it up."""
     if suite.paper and suite.paper not in printed.tables():
         yield "paper", (f"no printed table called {suite.paper!r}", f"There is: {', '.join(printed.tables())}."), False
     if suite.layout and suite.layout not in layouts.LAYOUTS:
         yield "layout", _split(UnknownName("layout", suite.layout, layouts.LAYOUTS)), False
     for i, method in enumerate(suite.written):
-        key = f"methods[{i}]"
-        try:
-            chosen = plugins.load_method(place(suite, method.name))
-        except ExpungeError as error:
-            yield f"{key}.name", _split(error), False
-            continue
-        try:
-            options(chosen, method.options)
-        except ExpungeError as error:
-            yield f"{key}.options", _split(error), False
-        else:
-            found = list(_grid(chosen, method))
-            yield from ((f"{key}.grid", one, False) for one in found)
-            yield from () if found else ((f"{key}.options", one, True) for one in _models(chosen, method))
+        yield from _method(suite, method, f"methods[{i}]")
+    yield from _listed_models(suite)
+    for i, scenario in enumerate(suite.scenarios):
+        yield from _scenario(suite, scenario, f"scenarios[{i}]")
+
+
+def _method(suite: Suite, method: Method, key: str) -> Iterable[Found]:
+    try:
+        chosen = plugins.load_method(place(suite, method.name))
+    except ExpungeError as error:
+        yield f"{key}.name", _split(error), False
+        return
+    try:
+        options(chosen, method.options)
+    except ExpungeError as error:
+        yield f"{key}.options", _split(error), False
+        return
+    found = list(_grid(chosen, method))
+    yield from ((f"{key}.grid", one, False) for one in found)
+    yield from () if found else ((f"{key}.options", one, True) for one in _models(chosen, method))
+
+
+def _listed_models(suite: Suite) -> Iterable[Found]:
+    from expunge.zoo import shelf
+
     listed = {("models", suite.models)} | {(f"scenarios[{i}].models", s.models) for i, s in enumerate(suite.scenarios)}
     for key, models in sorted(listed, key=lambda one: one[0]):
         for model in models if models and models != ALL else ():
@@ -103,41 +114,52 @@ def _names(suite: Suite) -> Iterable[tuple[str, tuple[str, str], bool]]:
                 shelf.locate(place(suite, model))
             except ExpungeError as error:
                 yield key, _split(error), True
-    tasks = [entry.name for entry in plugins.entries("tasks")]
-    for i, scenario in enumerate(suite.scenarios):
-        key = f"scenarios[{i}]"
-        data = place(suite, scenario.data)
-        if plugins.is_path(data) or data.partition(":")[0] in {entry.name for entry in plugins.entries("data")}:
-            try:
-                recipe_of(data, scenario.pretrained, scenario.make_original)
-            except ExpungeError as error:
-                yield f"{key}.make_original", _split(error), False
-        for task in scenario.tasks if scenario.tasks != ALL else ():
-            if task not in tasks:
-                yield f"{key}.tasks", _split(UnknownName("task", task, tasks)), False
-        yield from ((f"{key}.settings.{where}", one, False) for where, one in _settings(suite, scenario))
-        if plugins.is_path(data):
-            if not Path(data).exists():
-                yield (
-                    f"{key}.data",
-                    (f"there is no data at {data}", "A path is read from the suite's own folder."),
-                    True,
-                )
-            continue
+
+
+def _scenario(suite: Suite, scenario: Scenario, key: str) -> Iterable[Found]:
+    """Its tasks, the options of its methods, and its data."""
+    from expunge.scenario import recipe_of
+
+    data = place(suite, scenario.data)
+    if plugins.is_path(data) or data.partition(":")[0] in {entry.name for entry in plugins.entries("data")}:
         try:
-            entry = plugins.find("data", data.partition(":")[0])
+            recipe_of(data, scenario.pretrained, scenario.make_original)
         except ExpungeError as error:
-            yield f"{key}.data", _split(error), False
-            continue
-        yield from ((f"{key}.data_options", one, False) for one in _data_options(entry, scenario))
-        told = placed_options(suite, scenario)
-        for option in sorted(plugins.places(data) & told.keys()):
-            if not Path(str(told[option])).exists():
-                missing = f"there is no data at {told[option]}"
-                yield f"{key}.data_options.{option}", (missing, "Say where it lies with --path."), True
-        for task in scenario.tasks if scenario.tasks != ALL else ():
-            if task in tasks and task not in entry.tasks:
-                yield f"{key}.tasks", (f"{data} does not serve {task}", f"It serves {', '.join(entry.tasks)}."), False
+            yield f"{key}.make_original", _split(error), False
+    tasks = [entry.name for entry in plugins.entries("tasks")]
+    for task in _asked(scenario):
+        if task not in tasks:
+            yield f"{key}.tasks", _split(UnknownName("task", task, tasks)), False
+    yield from ((f"{key}.settings.{where}", one, False) for where, one in _settings(suite, scenario))
+    if not plugins.is_path(data):
+        yield from _public_data(suite, scenario, data, key)
+    elif not Path(data).exists():
+        missing = f"there is no data at {data}"
+        yield f"{key}.data", (missing, "A path is read from the suite's own folder."), True
+
+
+def _public_data(suite: Suite, scenario: Scenario, data: str, key: str) -> Iterable[Found]:
+    """A data set by its name: its options, where it lies, and the tasks that it serves."""
+    try:
+        entry = plugins.find("data", data.partition(":")[0])
+    except ExpungeError as error:
+        yield f"{key}.data", _split(error), False
+        return
+    yield from ((f"{key}.data_options", one, False) for one in _data_options(entry, scenario))
+    told = placed_options(suite, scenario)
+    for option in sorted(plugins.places(data) & told.keys()):
+        if not Path(str(told[option])).exists():
+            missing = f"there is no data at {told[option]}"
+            yield f"{key}.data_options.{option}", (missing, "Say where it lies with --path."), True
+    known = {one.name for one in plugins.entries("tasks")}
+    for task in _asked(scenario):
+        if task in known and task not in entry.tasks:
+            yield f"{key}.tasks", (f"{data} does not serve {task}", f"It serves {', '.join(entry.tasks)}."), False
+
+
+def _asked(scenario: Scenario) -> tuple[str, ...]:
+    """The tasks that are asked for by name."""
+    return () if scenario.tasks == ALL else tuple(scenario.tasks)
 
 
 def _settings(suite: Suite, scenario: Scenario) -> Iterable[tuple[str, tuple[str, str]]]:

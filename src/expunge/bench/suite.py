@@ -271,8 +271,10 @@ def options_of(scenario: Scenario, method: Method, task: str) -> dict[str, Any]:
 
 
 def tasks_of(scenario: Scenario) -> tuple[str, ...]:
-    """What is asked in a scenario; ``*`` is all that its data serve."""
+    """What is asked in a scenario; ``*`` is all that its data serve, writing only where they serve nothing else: other
+    models write than match and choose."""
     if scenario.tasks == ALL:
-        served = plugins.find("data", plugins.reader(scenario.data)).tasks
-        return tuple(entry.name for entry in plugins.entries("tasks") if entry.name in served)
+        served = set(plugins.find("data", plugins.reader(scenario.data)).tasks)
+        wanted = served - {"answering"} or served
+        return tuple(entry.name for entry in plugins.entries("tasks") if entry.name in wanted)
     return tuple(scenario.tasks)

@@ -17,7 +17,7 @@ from expunge.core.cache import cached
 from expunge.core.checkpoints import Checkpoints, opened
 from expunge.core.environment import environment
 from expunge.core.options import options
-from expunge.core.run import Progress
+from expunge.core.run import Progress, Run
 from expunge.core.types import Task
 from expunge.evals.assessment import Assessment
 from expunge.evals.cost import measured
@@ -28,7 +28,10 @@ COST = "cost.json"
 
 
 class Bench:
-    """One setting under work: questions depend on data and seed only, so all its cells are asked the same."""
+    """One setting under work: questions depend on data and seed only, so all its cells are asked the same.
+
+    What one of them answered is no part of the next: ``asked`` begins with nothing.
+    """
 
     def __init__(self, setting: Setting, progress: Progress):
         at = setting.paths
@@ -40,8 +43,16 @@ class Bench:
         )  # fmt: skip
 
     @cached_property
-    def assessment(self) -> Assessment:
+    def _assessment(self) -> Assessment:
         return self.scenario.assessment()
+
+    def asked(self, model: Any, run: Run) -> Assessment:
+        """What the questions come to for this model alone, as stage "after". Good until the next is asked."""
+        assessment = self._assessment
+        for earlier in (assessment.scores, assessment.evidence, assessment.truth, assessment.looks, assessment.notes):
+            earlier.clear()
+        assessment.add("after", model, run)
+        return assessment
 
     @cached_property
     def original(self) -> Any:
@@ -127,18 +138,17 @@ class Workshop:
             model, cost = unlearn(method, bench.original.clone(), scenario.splits, run)
             if memory:
                 cost["peak_memory_mb"] = max(cost["peak_memory_mb"], memory.peak_memory_mb)
-        scores = bench.assessment.add("after", model, run)
+        assessment = bench.asked(model, run)
         subject = analyses.Subject(scenario, model, method, run, lambda: bench.classifier)
-        truth = bench.assessment.truth.get("after")
         looked = analyses.analyse(cell.analyses, subject)
         return {
-            "scores": {name: vars(score) for name, score in scores.items()},
+            "scores": {name: vars(score) for name, score in assessment.scores["after"].items()},
             "cost": cost,
             "facts": dict(run.facts),
-            "notes": [*scenario.notes, *bench.assessment.notes, *(n for one in looked.values() for n in one["notes"])],
+            "notes": [*scenario.notes, *assessment.notes, *(n for one in looked.values() for n in one["notes"])],
             "examples": {"forget": len(scenario.splits.forget), "retain": len(scenario.splits.retain)},
             "wall_seconds": time.monotonic() - start,
             "environment": self.environment | {"seed": cell.setting.seed},
             **({"analyses": looked} if looked else {}),
-            **({"truth": truth} if truth else {}),
+            **({"truth": truth} if (truth := assessment.truth.get("after")) else {}),
         }

@@ -17,6 +17,8 @@ PACKAGES = (
 )  # fmt: skip
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MIB = 1024 * 1024
+"""Bytes in one of ``memory_mb``: records have had it in these since the first, and in others one machine would become
+two."""
 
 
 def environment() -> dict[str, Any]:
@@ -44,21 +46,6 @@ def source(folder: Path | None = None) -> dict[str, Any]:
         return {"commit": None, "dirty": None}
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     return {"commit": _git(folder, "rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process has held so far, in MiB; the accelerator's where one was used."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / MIB
-    if sys.platform == "win32":
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / MIB  # type: ignore[attr-defined]
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / MIB if sys.platform == "darwin" else most / 1024  # bytes there, KiB elsewhere
 
 
 def _version(package: str) -> str | None:

@@ -40,6 +40,8 @@ _EXPLAINED = {
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EEXIST: "a part of the path is a file, not a folder",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.EISDIR: "there is a folder of that name; name a file",
+    errno.ENOENT: "its folder does not exist and cannot be made here; make it, or name another",
 }
 
 
@@ -168,14 +170,19 @@ def _refuse_occupied(destination: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def explained(destination: Path, what: str = "run") -> Iterator[None]:
+def explained(destination: str | Path, what: str = "run") -> Iterator[None]:
     """Turn what a disk or a permission refuses into one sentence. Trouble with files elsewhere is left as it is."""
+    destination = Path(os.path.abspath(destination))
     try:
         yield
     except Exception as error:
         code = error.errno if isinstance(error, OSError) else _code_in(error)
         named = getattr(error, "filename", None)
-        ours = named is None or Path(os.path.abspath(os.fsdecode(named))).is_relative_to(destination.parent)
+        at = None if not isinstance(named, str | bytes | os.PathLike) else Path(os.path.abspath(os.fsdecode(named)))
+        ours = at is None or at.is_relative_to(destination.parent) or destination.is_relative_to(at)
+        if code == errno.ENOENT:  # what is missing elsewhere in the folder, such as a picture, is not the destination
+            beside = at is not None and at.parent == destination.parent and at.name.startswith(f".{destination.name}.")
+            ours = at is not None and (destination.is_relative_to(at) or beside)
         if code in _EXPLAINED and ours:
             raise ExpungeError(f"cannot write the {what} to {destination}: {_EXPLAINED[code]}.") from error
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import math
 import tokenize
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from expunge.core.errors import ExpungeError, UnknownName
+from expunge.core.method_files import blaming
 from expunge.core.sources import tree_of
 from expunge.core.types import Method, Work
 
@@ -26,31 +28,93 @@ class Option:
     about: str
 
 
-def options(method_class: type, given: Iterable[str] | Mapping[str, Any] = (), task: str = "retrieval") -> Any:
+LEAST = {"epochs": 1, "batch": 1, "least_steps": 0, "most_steps": 0}
+"""What a whole number of this name is at least, whichever method has it. A default may be less: it has a meaning."""
+
+
+def options(
+    method_class: type, given: Iterable[str] | Mapping[str, Any] = (), task: str = "retrieval", *, whose: str = ""
+) -> Any:
     """An instance of the method. ``given`` is ``["tau=0.05", …]`` or a mapping of field to value.
 
     Values are checked against the types of the fields; names that are no field are refused with the nearest one. What
     is not given is the default for the task, where the method has one (``Method.by_task``), and otherwise the field's.
+    Raises ExpungeError with every value that cannot be used; errors call the whole ``whose``.
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+    whose = whose or method_class.__name__
     values = dict(given) if isinstance(given, Mapping) else pairs(given)
     values = {**by_task(method_class).get(task, {}), **values}
     known = {f.name: f for f in fields(method_class) if f.init}
     for name in values:
         if name not in known:
-            raise UnknownName(f"option of {method_class.__name__}", name, known)
+            raise UnknownName(f"option of {whose}", name, known)
     # A subclass with nothing added carries pydantic's configuration, so that a method's file need not.
     strict = with_config(ConfigDict(extra="forbid", arbitrary_types_allowed=True))(_shadow(method_class))
     try:
         checked = TypeAdapter(strict).validate_python(values)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, e['loc'])) or 'together'}: {e['msg']}, got {e['input']!r}" for e in error.errors()
-        ]
-        head = f"{len(lines)} option{'s' if len(lines) > 1 else ''} of {method_class.__name__} cannot be used:"
-        raise ExpungeError("\n".join([head, *lines, f"There is: {', '.join(known)}."])) from None
-    return method_class(**{name: getattr(checked, name) for name in known})
+        wrong = _in_words(error)
+    else:
+        made = {name: getattr(checked, name) for name in known}
+        wrong = {n: why for n, f in known.items() if made[n] != f.default and (why := senseless(n, made[n]))}
+        if not wrong:
+            return method_class(**made)
+    head = f"{len(wrong)} option{'s' if len(wrong) > 1 else ''} of {whose} cannot be used:"
+    lines = [f"  {name}: {why}" for name, why in wrong.items()]
+    raise ExpungeError("\n".join([head, *lines, f"There is: {', '.join(known)}."]))
+
+
+def senseless(name: str, value: Any) -> str:
+    """Why an option that is called ``name`` cannot be this number, whatever it is an option of; empty where it can.
+
+    Without it a training of no step, or of steps by no number, would end well and tell of a model that nothing was
+    done to.
+    """
+    if isinstance(value, list | tuple):
+        return next((why for one in value if (why := senseless(name, one))), "")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return ""
+    least = LEAST.get("batch" if name.endswith("_batch") else name)
+    if not math.isfinite(value):
+        return f"must be a finite number; got {value}"
+    if name in ("lr", "rates") and value <= 0:
+        return f"must be above 0; got {value}"
+    return f"must be at least {least}; got {value}" if least is not None and value < least else ""
+
+
+def _in_words(error: Any) -> dict[str, str]:
+    """pydantic's complaints in plain words, by option. What fits no branch of a union is complained of once a branch:
+    that becomes one sentence."""
+    musts: dict[str, list[str]] = {}
+    got: dict[str, str] = {}
+    for one in error.errors():
+        name, *within = one["loc"] or ("together",)
+        item = next((f"item {i + 1} " for i in within if isinstance(i, int)), "")
+        musts.setdefault(str(name), []).append(item + _must(one))
+        if one["type"] != "missing":
+            got[str(name)] = repr(one["input"])
+    return {
+        name: " or ".join(dict.fromkeys(said)) + (f"; got {got[name]}" if name in got and name != "together" else "")
+        for name, said in musts.items()
+    }
+
+
+def _must(told: Mapping[str, Any]) -> str:
+    """What a value must be, from one of pydantic's complaints."""
+    kind, _, _ = told["type"].partition("_")
+    if told["type"] == "missing":
+        return "must be given"
+    if told["type"] == "literal_error":
+        return f"must be {told['ctx']['expected']}"
+    if told["type"] in ("value_error", "assertion_error"):
+        return str(told["ctx"]["error"])
+    plain = {
+        "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text",
+        "tuple": "a list, such as [1, 2]", "list": "a list, such as [1, 2]", "none": "null", "path": "a path",
+    }  # fmt: skip
+    return f"must be {plain[kind]}" if kind in plain and "_long" not in told["type"] else str(told["msg"])
 
 
 def by_task(method_class: type) -> Mapping[str, Mapping[str, Any]]:
@@ -68,7 +132,8 @@ def copies(method_class: type) -> Mapping[str, float]:
 def foresee(method: Any, forget: int, retain: int, task: str) -> Work | None:
     """What a method will do; see ``Method.foresee``. A user's method need not know."""
     ask = getattr(method, "foresee", None)
-    told = ask(forget, retain, task) if callable(ask) else None
+    with blaming(type(method)):
+        told = ask(forget, retain, task) if callable(ask) else None
     return told if isinstance(told, Work) else None
 
 
@@ -130,8 +195,8 @@ def checked(function: Callable[..., Any], given: Mapping[str, Any], whose: str) 
             plain = name in hints and isinstance(value, str | int | float | list | tuple | None | Path)
             made[name] = TypeAdapter(hints[name], config=config).validate_python(value) if plain else value
         except ValidationError as error:
-            said = error.errors()[0]["msg"]
-            raise ExpungeError(f"the option {name} of {whose} cannot be {value!r}: {said}.") from None
+            said = " or ".join(dict.fromkeys(map(_must, error.errors())))
+            raise ExpungeError(f"the option {name} of {whose} cannot be {value!r}: it {said}.") from None
     return made
 
 

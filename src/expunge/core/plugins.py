@@ -54,8 +54,8 @@ class Entry:
         return ".".join(("expunge", *self.path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
 
     def runs_on(self, backbone: Entry) -> bool:
-        """Whether a method finds in ``backbone`` what it needs."""
-        return self.needs in backbone.provides
+        """Whether a method finds in ``backbone`` what it needs, and a task to do it on: generators serve none."""
+        return bool(backbone.serves) and self.needs in backbone.provides
 
 
 # ---------------------------------------------------------------------------------------------- finding
@@ -290,7 +290,7 @@ def is_path(name: str) -> bool:
     """Whether ``--data`` means files of the user's. A name of ours wins over a folder of that name: write ./people."""
     if name.endswith(".jsonl") or "/" in name or "\\" in name:
         return True
-    return Path(name).is_dir() and name not in {entry.name for entry in entries("data")}
+    return Path(name).exists() and name not in {entry.name for entry in entries("data")}
 
 
 # ---------------------------------------------------------------------------------------- capabilities
@@ -324,9 +324,25 @@ def check_capability(method_class: type, provided: frozenset[str], model: str) -
     """Refuse a method that the model cannot serve, before anything long starts."""
     wanted = needs(method_class)
     if wanted.__name__ not in provided:
-        able = ", ".join(e.name for e in entries("backbones") if wanted.__name__ in e.provides)
+        able = ", ".join(e.name for e in entries("backbones") if e.serves and wanted.__name__ in e.provides)
+        these = ", ".join(e.name for e in entries("methods") if e.needs in provided)
         raise ExpungeError(
             f"the method {method_name(method_class)!r} needs a model that has {wanted.__name__}; {model!r} has "
             f"{', '.join(sorted(provided)) or 'nothing of the kind'}."
-            + (f" Models that have it: {able}." if able else "")
+            + (f" Methods that run on it: {these} (--method)." if these else "")
+            + (f" Models that have {wanted.__name__}: {able}." if able else "")
         )
+
+
+def check_fit(method_class: type, backbone: Entry, task: str, model: str) -> None:
+    """The same by what a backbone's source says, before a model is read. Raises ExpungeError also for a task that it
+    does not serve."""
+    if not backbone.serves:
+        raise ExpungeError(
+            f"{model} is a generator ({backbone.name}): methods make anchors with it, but it serves no task and is not "
+            "unlearned itself. `expunge list --matrix` shows what runs where."
+        )
+    if task not in backbone.serves:
+        served = ", ".join(t for t in types.TASKS if t in backbone.serves)
+        raise ExpungeError(f"{model} ({backbone.name}) serves {served}, not {task}: say --task with one of these.")
+    check_capability(method_class, backbone.serves[task], model)

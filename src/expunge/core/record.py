@@ -1,13 +1,14 @@
 """What happened in a run, as data: scores with n and interval, and what the page needs to show them.
 
-A record is plain JSON. It never holds forgotten samples; ``panels`` may, and are written to their own file only
-when the user asks for the pictures.
+A record is plain JSON. It never holds forgotten samples; panels may (``showing``), and what does is written, to a file
+of its own, only when the user asks for the pictures.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -43,6 +44,19 @@ AVERAGES = {"avg_g": tuple(MARKS), "avg_split": ("mi", "r_forget_shared", "r_for
 """An average of distances to the retrained model -> the scores that it is taken over."""
 
 
+def summed_up(gaps: Mapping[str, float]) -> dict[str, float]:
+    """``AVERAGES`` and ``MARKS`` out of the distances to the retrained model, score by score, in points.
+
+    An average is absent when one of its scores is: a mean of two would pass for better.
+    """
+    found = {
+        average: sum(gaps[name] for name in names) / len(names)
+        for average, names in AVERAGES.items()
+        if all(name in gaps for name in names)
+    }
+    return found | {mark: 100 - gaps[name] for name, mark in MARKS.items() if name in gaps}
+
+
 @dataclass
 class Record:
     """One run. ``scores`` maps a stage (before, after, oracle) to its scores."""
@@ -50,7 +64,7 @@ class Record:
     spec: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Scores] = field(default_factory=dict)
     summary: dict[str, float] = field(default_factory=dict)  # avg_g, m_eff, m_rel, m_loc, delta_*
-    cost: dict[str, float] = field(default_factory=dict)  # seconds, seconds_mvi, peak_memory_mb, ...
+    cost: dict[str, float] = field(default_factory=dict)  # seconds, seconds_mvi, peak_memory_mb, peak_gpu_memory_mb
     requested: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     matched: list[dict[str, Any]] = field(default_factory=list)  # {"request", "how", "examples", …}, see data/ledger.py
@@ -62,7 +76,7 @@ class Record:
     truth: dict[str, Any] = field(default_factory=dict)  # of models that write: truth ratios by stage, evals/written.py
 
     def to_json(self) -> str:
-        return json.dumps(_plain(asdict(self)), indent=1, sort_keys=True, ensure_ascii=False)
+        return json.dumps(plain(asdict(self)), indent=1, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
@@ -79,12 +93,12 @@ def _score(raw: dict[str, Any]) -> Score:
     return Score(**numbers)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON has no NaN: write null, read it back as NaN."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value

@@ -54,7 +54,8 @@ class Run:
     the staging folder, or None for a run in memory. ``seconds`` collects named durations. ``facts`` collects named
     numbers, or words, for the record's ``generator`` part; ``keep`` holds what panels want to show (anchors), in
     memory only. ``remember`` keeps what many runs of a grid need (``bench`` sets it); it is None for a run that stands
-    for itself, which keeps nothing. ``spared`` are the seconds that remembered work once took: part of the cost.
+    for itself, which keeps nothing. ``spared`` are the seconds that remembered work once took, since the clock began:
+    part of the cost.
     ``saved`` is where trainings under way are saved (``train.resuming``), None where a stop loses them; ``peak_mb`` is
     the most memory that earlier legs of a resumed run held when they were saved, in 10^6 bytes. ``scale`` is how
     training loops compute.
@@ -75,7 +76,16 @@ class Run:
     scale: Scale = Scale()
 
     def __post_init__(self) -> None:
-        self._origin = time.perf_counter()
+        self._timed: dict[str, float] = {}  # of blocks under way: what the clock said when they began
+        self.begin()
+
+    def begin(self) -> None:
+        """Set the clock to nothing, just before the work whose seconds are told.
+
+        What is made or awaited before that may take long in one leg of a resumed run and be found at once in the next.
+        A ledger whose clock held it would count it as the work's.
+        """
+        self._origin, self.spared = time.perf_counter(), 0.0
 
     def log(self, **numbers: Any) -> None:
         self.terms.append(numbers)
@@ -85,15 +95,18 @@ class Run:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Add the wall-clock seconds of a block to ``seconds[name]``."""
-        start = self.clock()
+        """Add the wall-clock seconds of a block, in all its legs, to ``seconds[name]``.
+
+        No block stands within another of its name.
+        """
+        self._timed[name] = self.clock()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - self._timed.pop(name)
 
     def clock(self) -> float:
-        """Seconds of work in this run: those since it began, and those that were spared."""
+        """Seconds of work since the clock began: those that passed, and those that were spared."""
         return time.perf_counter() - self._origin + self.spared
 
     def ledger(self) -> dict[str, Any]:
@@ -104,6 +117,7 @@ class Run:
         return {
             "terms": list(self.terms), "seconds": dict(self.seconds), "facts": dict(self.facts),
             "clock": self.clock(), "peak_mb": max(self.peak_mb, resident_mb),
+            "timed": {name: self.clock() - began for name, began in self._timed.items()},
         }  # fmt: skip
 
     def resume(self, ledger: dict[str, Any]) -> None:
@@ -118,6 +132,9 @@ class Run:
         self.facts |= ledger["facts"]
         self.peak_mb = max(self.peak_mb, ledger["peak_mb"])
         self.spared += ledger["clock"] - self.clock()
+        for name, seconds in ledger.get("timed", {}).items():  # the leg before may have waited longer to begin it
+            if name in self._timed:
+                self._timed[name] = self.clock() - seconds
         if self.folder is not None:
             (self.folder / "log.jsonl").write_text("".join(json.dumps(n) + "\n" for n in self.terms), encoding="utf-8")
 

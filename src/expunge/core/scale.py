@@ -19,16 +19,16 @@ class Lora:
     """Train two thin matrices beside each linear layer of some roles instead of the layer (Hu et al., ICLR 2022).
 
     The layer's change is ``alpha / r`` times their product, of rank ``r``. ``roles`` are those of ``Backbone.parts``,
-    joined by ``+``.
+    joined by ``+``; "" takes the language model of a model that has one, else vision, text and fusion.
     """
 
     r: int = 8
     alpha: int = 16
-    roles: str = "vision+text+fusion"
+    roles: str = ""
 
     def __post_init__(self) -> None:
-        if self.r < 1 or self.alpha <= 0 or not self.roles:
-            raise ExpungeError("--lora needs r of at least 1, alpha above 0 and at least one role.")
+        if self.r < 1 or self.alpha <= 0:
+            raise ExpungeError("--lora needs r of at least 1 and alpha above 0.")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ Unit = Literal["groups", "pictures", "samples", "pictured"]
 examples with a picture go: what is said of them in words alone is kept."""
 LABELS = ("contradiction", "neutral", "entailment")
 """What a statement may be to a picture, in the order of the classes of the released entailment models."""
+DESCRIBE = "what is in the picture"
+"""What a model that writes is asked about a picture with a caption."""
 Batch = dict[str, Any]
 
 

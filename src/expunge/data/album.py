@@ -81,7 +81,7 @@ class Album:
             stat = path.stat()
             known = self._remembered.get(name)
             if known is None or (known.bytes, known.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
-                data = read_bytes(path)
+                data = read_bytes(path, name)
                 known = self._judge(content_key(data), data, stat.st_mtime_ns)
         except Unreadable as error:
             return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from expunge.data.requests import Requests, match
 from expunge.data.wording import find_reworded
 
 LISTED = 50
+LEAST_GROUPS = 3
+"""Held-out groups of a source that the membership attack needs, as ``evals.membership`` has it (of another layer)."""
 
 
 class Findings(NamedTuple):
@@ -125,18 +128,22 @@ def _leaks(corpus: Corpus, splits: Splits) -> list[Problem]:
 
 
 def _withheld(corpus: Corpus, splits: Splits) -> list[Problem]:
-    """Audits that this data cannot support, each with what it lacks."""
-    heldout = [*corpus.validation, *corpus.test]
+    """Audits that this data cannot support, each with what it lacks, counted as ``evals.sampling`` draws."""
+    heldout = corpus.test or corpus.validation
     warnings = []
 
     def withhold(lacking: str, scores: str, remedy: str) -> None:
         warnings.append(Problem(corpus.name, f"{lacking}, so {scores} will be withheld", remedy))
 
-    if len(heldout) < 2:
-        count = "no held-out example" if not heldout else "only one held-out example"
-        withhold(count, "the membership audit (mi, mi_auc)", 'Add lines with "split": "validation" or "test"')
-    if not corpus.test:
+    refused = _no_membership(splits, heldout)
+    if refused:
+        remedy = f'Add lines with "split": "{"test" if corpus.test else "validation"}" of the same source and kinds'
+        withhold(refused, "the membership audit (mi, mi_auc)", remedy)
+    if not heldout:
         withhold("no test split", "r_test", 'Add lines with "split": "test" that trained nothing')
+    elif all(e.kind == "private" for e in heldout):
+        found = f"all {len(heldout)} held-out examples are private, which nobody told the model"
+        withhold(found, "r_test", 'Hold out some of "kind": "shared", too')
     kinds = {e.kind for e in splits.forget}
     if None in kinds:
         remedy = 'Mark what can be seen "kind": "shared" and what was told "kind": "private"'
@@ -144,10 +151,43 @@ def _withheld(corpus: Corpus, splits: Splits) -> list[Problem]:
     if heldout:
         # A membership attack that meets a population only among members reads the population, not membership.
         covered = {e.source for e in heldout}
-        for source in sorted({e.source for e in corpus.train} - covered):
+        for source in sorted({e.source for e in corpus.train} - covered - {e.source for e in splits.forget}):
             found = f"the source {source!r} has no held-out example: membership is not audited there"
             warnings.append(Problem(corpus.name, found, "Hold some of it out"))
     return warnings
+
+
+def _no_membership(splits: Splits, heldout: Sequence[Example]) -> str:
+    """Why the membership attack will refuse, in the order in which it looks; empty where it will not.
+
+    It needs strangers, and people to compare them with, of the population and the kinds of those who are forgotten. The
+    draw itself balances kinds example by example, so a few large groups of mixed kinds it may refuse all the same.
+    """
+    if not heldout:
+        return "no held-out example"
+
+    def groups(side: Sequence[Example], source: str, other: Sequence[Example] | None = None) -> int:
+        kinds = None if other is None else {e.kind for e in other if e.source == source}
+        some = [e for e in side if e.source == source and (kinds is None or e.kind in kinds)]
+        return len({e.image.key if e.group is None else e.group for e in some})
+
+    retain = splits.retain
+    sources = {e.source for e in retain} & {e.source for e in heldout}
+    shared = {s for s in sources if min(groups(retain, s), groups(heldout, s)) >= LEAST_GROUPS}
+
+    def has_pool(source: str) -> bool:
+        return min(groups(retain, source, heldout), groups(heldout, source, retain)) >= LEAST_GROUPS
+
+    for source in sorted({e.source for e in splits.forget}):
+        of = f" of the source {source!r}" if source else ""
+        for side, name in ((retain, "retained"), (heldout, "held-out")):
+            count = groups(side, source)
+            if count < LEAST_GROUPS and not (name == "retained" and shared):
+                some = "is 1" if count == 1 else f"are {count}"
+                return f"there {some} {name} group{'s' * (count != 1)}{of} and {LEAST_GROUPS} are needed"
+        if source in shared and not has_pool(source):
+            return f"fewer than {LEAST_GROUPS} groups{of}, retained or held out, have a kind in common"
+    return "" if any(map(has_pool, shared)) else "retained and held-out groups have no kind in common"
 
 
 def _doubtful_names(corpus: Corpus) -> list[Problem]:

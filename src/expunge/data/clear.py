@@ -232,7 +232,8 @@ class _Reading:
             name = _id(config, cells)
             listed, letter = _options([answer, *(o for o in options if o != answer)], answer, name)
             about = About(name, picture, None, f"clear:{config}", "shared", origin=cells.where)
-            made.append(forms.classification(about, asked, listed, letter))
+            wrong = tuple(other for other in listed if other != letter)
+            made.append(replace(forms.classification(about, asked, listed, letter), perturbed=wrong))
         return tuple(made)
 
     # ------------------------------------------------------------------------------------- cells

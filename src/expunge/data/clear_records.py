@@ -101,9 +101,10 @@ def _perturbed(group: Cast, person: Person, number: int) -> Row:
     rng = random.Random(f"{group.seed}:perturbed:{person.id}:{number}")
     others = sorted(set(group.names[person.looks.woman]) - {person.name})
     wrong = rng.sample(others, min(WRONG, len(others)))
+    reworded = rng.choice(CAPTIONS[1:])  # of truth and falsehoods alike: they differ by the name alone
     return {
-        "perturbed_captions": [CAPTIONS[0].format(name=name, seen=seen(looks)) for name in wrong],
-        "paraphrased_caption": rng.choice(CAPTIONS[1:]).format(name=person.name, seen=seen(looks)),
+        "perturbed_captions": [reworded.format(name=name, seen=seen(looks)) for name in wrong],
+        "paraphrased_caption": reworded.format(name=person.name, seen=seen(looks)),
         "perturbed_names": wrong,
     }
 

@@ -102,7 +102,6 @@ class _Annotated:
 
     def _judge(self, path: Path, part: str, named: dict[str, str]) -> None:
         tally, accepted_, rejected_ = self._intake.tally, 0, 0
-        told: set[str] = set()
 
         def image(value: dict[str, Any], where: str) -> list[Row]:
             self._image_keys.check(value, where, tally)
@@ -114,7 +113,7 @@ class _Annotated:
             return []
 
         def caption(value: dict[str, Any], where: str) -> list[Row]:
-            return self._caption(value, where, part, named, told)
+            return self._caption(value, where, part, named)
 
         for key, line in read_members(path, LISTS, tally.problems):
             turn = image if key == "images" else caption
@@ -122,9 +121,7 @@ class _Annotated:
             accepted_, rejected_ = accepted_ + more[0], rejected_ + more[1]
         self._intake.list_file(path, accepted_, rejected_)
 
-    def _caption(
-        self, value: dict[str, Any], where: str, part: str, named: dict[str, str], told: set[str]
-    ) -> list[Row]:
+    def _caption(self, value: dict[str, Any], where: str, part: str, named: dict[str, str]) -> list[Row]:
         intake, tally = self._intake, self._intake.tally
         before = len(tally.problems)
         self._caption_keys.check(value, where, tally)

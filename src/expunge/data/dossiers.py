@@ -51,7 +51,7 @@ class Cast:
         return cls(people, names, tied_to_walls(people), seed)
 
     def facts(self, person: Person) -> list[Fact]:
-        return facts(person, self.names[person.looks.woman], self.seed)
+        return facts(person, self.names[person.looks.woman])
 
     def sitting(self, person: Person, number: int):
         """The looks and the picture at a sitting; number 0 is the portrait that models are trained on."""
@@ -99,8 +99,8 @@ def _put(
     if form == "cloze":
         yield forms.cloze(about, fact.gapped(visual, wording), fact.value, fact.answer())
     elif form == "generation":
-        wrong = [fact.answer(value=value) for value in fact.wrong(WRONG, f"{seed}:{fact.name}")]
-        yield forms.generation(about, fact.question(visual, wording), fact.answer(), fact.paraphrases(), wrong)
+        reworded, wrong = fact.compared(WRONG, f"{seed}:{fact.name}")
+        yield forms.generation(about, fact.question(visual, wording), fact.answer(), (reworded,), wrong)
     elif has_options(fact):
         options, correct = choices(fact, f"{seed}:{name}")
         yield forms.classification(about, fact.question(visual, wording), options, correct, fact.answer())
@@ -135,7 +135,8 @@ def load(
 
     Strangers in validation are asked only what can be seen. Those in test are asked all: nobody told the model anything
     about them, so they are what an attacker compares with. Beside the training examples an audit asks ``test``, the
-    same people at another sitting and in other words, and ``celebrity``, the first ``FAMOUS`` public people. ``asked``
+    same people at another sitting and in other words, and ``celebrity``, ``FAMOUS`` of the public people: the first of
+    them, in validation the last, so that a search is not judged by questions that are reported later. ``asked``
     names the forms, with commas between them where it is one text. Raises UnknownName for a form or a task that there
     is not.
     """
@@ -154,7 +155,9 @@ def load(
         "validation": tuple(e for e in of(outside + "v", max(1, size // 5)) if e.kind == "shared"),
         "test": of(outside + "t", max(1, size // 5)),
     }
-    sets = {"test": of(own, size, again=1), "celebrity": of("u", min(celebrities, FAMOUS))}
+    known = cast("u", celebrities, seed)
+    famous = {p.id for p in (known.people[:FAMOUS] if variant == "test" else known.people[-FAMOUS:])}
+    sets = {"test": of(own, size, again=1), "celebrity": tuple(e for e in parts["pretrain"] if e.group in famous)}
     name = "dossiers" if variant == "test" else f"dossiers:{variant}"
     mark = fingerprint(parts | {f"asked {key}": some for key, some in sets.items()})
     return Corpus(name, licence=LICENCE, fingerprint=mark, task="answering", asked=sets, **parts)

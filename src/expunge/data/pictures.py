@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import threading
 import warnings
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class FilePicture:
         if (kept := _shelf.get((self.key, pixels))) is not None:
             return kept.copy()
         try:
-            data = read_bytes(find_inside(self.path, self.root)) if self.data is None else self.data
+            data = read_bytes(find_inside(self.path, self.root), self.path) if self.data is None else self.data
             if content_key(data) != self.key:
                 raise Unreadable("has changed since it was checked", "Run the check again")
             image = squared(decode(data), pixels)
@@ -102,7 +103,9 @@ def content_key(data: bytes) -> str:
 
 def find_inside(name: str, root: Path) -> Path:
     """The real path of ``name`` below ``root``; refuses what leaves it, also through a symbolic link."""
-    stay = f"Name it relative to {root}, and keep it there"
+    shown = repr(os.path.abspath(root))  # quoted, since a sentence goes on after it
+    elsewhere = "if the pictures lie elsewhere: --images FOLDER"
+    stay = f"Name it relative to {shown}, and keep it there; {elsewhere}"
     if "\x00" in name or not name.strip():
         raise Unreadable("the picture has no usable name", stay)
     # Both flavours: a data set written on Windows must not mean something else here.
@@ -113,13 +116,13 @@ def find_inside(name: str, root: Path) -> Path:
     try:
         path, inside = (Path(root) / name).resolve(), Path(root).resolve()
         if not path.is_relative_to(inside):
-            raise Unreadable(f"the picture {name!r} is a link that leads out of {root}", stay)
+            raise Unreadable(f"the picture {name!r} is a link that leads out of {shown}", stay)
         if path.is_dir():
             raise Unreadable(f"the picture {name!r} is a folder", "Name a picture file")
         if not path.exists():
             siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             near = Nearest(siblings, most=2_000)(path.name)
-            raise Unreadable(f"the picture {name!r} does not exist in {root}", near or "Check the name and the root")
+            raise Unreadable(f"the picture {name!r} does not exist in {shown}", near or f"Check the name; {elsewhere}")
         # A pipe or a device would block or never end.
         if not path.is_file():
             raise Unreadable(f"the picture {name!r} is not a regular file", "Name a picture file")
@@ -128,17 +131,18 @@ def find_inside(name: str, root: Path) -> Path:
     return path
 
 
-def read_bytes(path: Path) -> bytes:
-    """The whole file, read once: what is hashed is what is decoded."""
+def read_bytes(path: Path, name: str = "") -> bytes:
+    """The whole file, read once: what is hashed is what is decoded. ``name`` is what the user's line calls it."""
+    name = name or path.name
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
-            raise Unreadable(f"the picture {path.name!r} is a file of {size:,} bytes", "Shrink it")
+            raise Unreadable(f"the picture {name!r} is a file of {size:,} bytes", "Shrink it")
         data = path.read_bytes()
     except OSError as error:
-        found = f"the picture {path.name!r} cannot be read ({error.strerror})"
+        found = f"the picture {name!r} cannot be read ({error.strerror})"
         raise Unreadable(found, "Check its permissions") from error
     if not data:
-        raise Unreadable(f"the picture {path.name!r} is an empty file", "Fetch it again")
+        raise Unreadable(f"the picture {name!r} is an empty file", "Fetch it again")
     return data
 
 

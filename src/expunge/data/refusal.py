@@ -8,17 +8,10 @@ from difflib import get_close_matches
 from expunge.core.errors import DataError, Problem
 from expunge.core.types import Example
 
-PRINTED = 200
-
 
 def refusal(problems: Sequence[Problem]) -> DataError:
-    """One error that holds every problem and prints at most ``PRINTED`` of them, saying how many there are."""
-    error = DataError(problems)
-    if len(problems) > PRINTED:
-        shown = "\n".join(f"  {p}" for p in problems[:PRINTED])
-        left = len(problems) - PRINTED
-        error.args = (f"{len(problems)} problems found before anything started:\n{shown}\n  … and {left} more",)
-    return error
+    """One error that holds every problem; what it prints is bounded (``core.errors.in_lines``)."""
+    return DataError(problems)
 
 
 def place(example: Example) -> str:
@@ -29,19 +22,25 @@ def place(example: Example) -> str:
 class Nearest:
     """Suggests an existing name for one that does not exist.
 
-    Comparing strings is slow, and a file with a wrong column would ask a hundred thousand times: after
-    ``budget`` suggestions, or among more than ``most`` names, it stays silent.
+    Comparing strings is slow, and a file may ask a hundred thousand times: after ``budget`` different names, or among
+    more than ``most``, it stays silent. A name that was asked for before has the same answer, so that a wrong column
+    is complained of in the same words on every line. Names less alike than ``cutoff`` (0 to 1) are not suggested.
     """
 
-    def __init__(self, known: Iterable[str], budget: int = 50, most: int = 20_000):
+    def __init__(self, known: Iterable[str], budget: int = 50, most: int = 20_000, cutoff: float = 0.6):
         self._known = sorted(set(known))
         self._left = budget if len(self._known) <= most else 0
+        self._cutoff = cutoff
+        self._answered: dict[str, str] = {}
 
     def __call__(self, asked: str) -> str:
         """``"Did you mean 'x'?"`` or the empty string."""
+        if asked in self._answered:
+            return self._answered[asked]
         if self._left <= 0:
             return ""
         self._left -= 1
         folded = {name.casefold(): name for name in reversed(self._known)}
-        near = get_close_matches(asked.casefold(), folded, n=1)
-        return f"Did you mean {folded[near[0]]!r}?" if near else ""
+        near = get_close_matches(asked.casefold(), folded, n=1, cutoff=self._cutoff)
+        self._answered[asked] = f"Did you mean {folded[near[0]]!r}?" if near else ""
+        return self._answered[asked]

@@ -1,8 +1,9 @@
 """What is known of a fictitious person, put into words several ways: asked with a picture, asked by name, answered.
 
 Every fact has questions and answers in several wordings. The first is what models are trained on, the others
-paraphrase it. A wrong answer is the first wording with another value of the same list, so it is as fluent as the right
-one. Facts come from ``people_questions`` (what can be seen, what was told); the name is one more that was told.
+paraphrase it. Truth and falsehood are compared in the second: the same words but for the value, and no model was
+trained on either. (The trap: wrong answers in the wording of the training are likelier than any paraphrase of the
+truth.) Facts come from ``people_questions`` (what can be seen, what was told); the name is one more that was told.
 """
 
 from __future__ import annotations
@@ -139,9 +140,9 @@ class Fact:
         chosen = self.topic.true if value is None else value
         return _sentence(self._fill(self.wording.says[wording], self.topic.values[chosen or ""]))
 
-    def paraphrases(self) -> tuple[str, ...]:
-        """The answer in every other wording."""
-        return tuple(self.answer(i) for i in range(1, len(self.wording.says)))
+    def compared(self, count: int, seed: str) -> tuple[str, list[str]]:
+        """The answer in other words, and as many as ``count`` wrong ones in the same, drawn by ``seed``."""
+        return self.answer(1), [self.answer(1, value) for value in self.wrong(count, seed)]
 
     def gapped(self, visual: bool, wording: int = 0) -> str:
         """The answer with a gap for the value; about a picture it does not say the name."""
@@ -163,7 +164,7 @@ class Fact:
         return template.format(name=self.name, value=value, part=self.part)
 
 
-def facts(person: Person, names: Collection[str], seed: int = 0) -> list[Fact]:
+def facts(person: Person, names: Collection[str]) -> list[Fact]:
     """The name and five more that were told, then what can be seen.
 
     ``names`` are those of other people of the same population: a wrong name must be one that is somebody's, or a model

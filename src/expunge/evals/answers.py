@@ -13,7 +13,7 @@ from expunge.core.record import Scores
 from expunge.core.run import Run
 from expunge.core.types import Answers, Example, Generates, Splits, Task
 from expunge.evals import sampling
-from expunge.evals.membership import Membership, as_rows, attack
+from expunge.evals.membership import AttackRefused, Membership, as_rows, attack
 from expunge.evals.sampling import BOUNDS, Bounds
 from expunge.tasks import entailment, multiple_choice
 from expunge.tasks.choosing import Choices, accuracy, choose
@@ -84,15 +84,17 @@ def examine(
     scores: Scores = {}
     for name, examples in exam.sets.items():
         scores[name] = accuracy(choices, examples, "oracle" if name.startswith("r_forget") else "higher", seed=seed)
-    membership = None
+    membership, notes = None, exam.notes
     members, others = exam.members, exam.others
     if members:
         assert choices.cls is not None
         cls = choices.cls[choices.rows((*splits.forget, *members, *others))]
         rows = as_rows(cls, len(splits.forget), len(members), len(others))
-        membership = attack(splits.forget, members, others, rows, seed=seed)
-        scores |= membership.scores()
-    notes = exam.notes
+        try:
+            membership = attack(splits.forget, members, others, rows, seed=seed)
+            scores |= membership.scores()
+        except AttackRefused as refusal:  # hours of unlearning came before this
+            notes += (f"Membership was not measured: {refusal}",)
     if choices.broken:
         notes += (f"{choices.broken} answers held scores that were not numbers: the model diverged.",)
     return scores, AnswerEvidence(exam, choices, membership, notes)

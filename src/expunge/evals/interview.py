@@ -3,6 +3,7 @@
 Beside the measures of ``evals.written`` there are the names that every task has, so that the same page and the same
 summary read them: ``r_forget``, ``r_retain`` and ``r_test`` are right letters and blanks beside a picture, in per cent,
 the first two also by kind; ``r_forget_named`` is what was told of the forgotten, asked by name alone.
+(Of data without letters and blanks they are ROUGE-L's recall of sentences, and a note says so.)
 ``mi`` is a likelihood attack: the classifier of ``evals.membership`` reads the nats per token of the right answers in
 sentences and nothing else. Strangers of whom nothing was told are its non-members, as they are in retrieval.
 Samples depend on data and seed only, never on the model: before, after and oracle answer the same questions.
@@ -20,7 +21,7 @@ from expunge.core.record import Better, Scores
 from expunge.core.run import Run
 from expunge.core.types import Example, Generates, Splits
 from expunge.evals import sampling, written
-from expunge.evals.membership import Membership, attack
+from expunge.evals.membership import AttackRefused, Membership, attack
 from expunge.evals.sampling import Bounds
 from expunge.evals.truth import Ratios
 from expunge.tasks.answering import Writings, predict, weigh
@@ -140,13 +141,18 @@ def hold_interview(
         if (score := written.rightness(examples, writings, better, seed=seed)) is not None:
             scores[name] = score
     notes = list(interview.notes)
+    if not any(e.form in ("classification", "cloze") for e in interview.rights.get("r_forget", ())):
+        notes.append("No question has a letter or a blank: r_forget and its like are the ROUGE-L recall of sentences.")
     membership = None
     attacked = tuple(e for e in splits.forget if e.form in ("generation", None))
     if interview.members and attacked:
         pools = (attacked, interview.members, interview.others)
         nats = [_finite(np.concatenate(weigh(model, some, [(e.answer or "",) for e in some], run))) for some in pools]
-        membership = attack(*pools, tuple(one[:, None] for one in nats), seed=seed)  # type: ignore[arg-type]
-        scores |= membership.scores()
+        try:
+            membership = attack(*pools, tuple(one[:, None] for one in nats), seed=seed)  # type: ignore[arg-type]
+            scores |= membership.scores()
+        except AttackRefused as refusal:  # hours of unlearning came before this
+            notes.append(f"Membership was not measured: {refusal}")
     if writings.broken:
         notes.append(f"{writings.broken} answers had likelihoods that were not numbers: the model diverged.")
     return scores, WrittenEvidence(

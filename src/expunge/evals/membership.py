@@ -15,6 +15,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice, zip_longest
 
 import numpy as np
 import torch
@@ -63,13 +65,16 @@ def draw_pools(
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Members and non-members of equal number in every stratum (source, kind), drawn by the group.
 
+    Groups are taken whole, in random order. Where that leaves fewer than can be split, because a few large ones fill
+    the pool, every group gives as evenly as it can. Where even that leaves too few the source is no part of the pools.
     Depends on data and seed only, so every model is attacked with the same examples. ``cap`` bounds each class;
     it is shared out among sources evenly as far as they reach. Where (nearly) a whole source is forgotten there are no
     members of it: what membership looks like is then learned from the other sources, in each of which members and
     non-members balance.
 
     Raises:
-        AttackRefused: a source of the forget set has too few non-members, or nobody has members to compare with.
+        AttackRefused: a source of the forget set has too few non-members, or next to none of its members' kinds, or
+            nobody has members to compare with.
     """
     retain, outside = tuple(retain), tuple(outside)
     sides = [_by_source(side) for side in (retain, outside)]
@@ -88,18 +93,40 @@ def draw_pools(
     for position, source in enumerate(sorted(shared, key=lambda s: available[s])):
         allowed[source] = min(available[source], room // (len(shared) - position))
         room -= allowed[source]
-    drawn: list[list[Example]] = [[], []]
+    members: tuple[Example, ...] = ()
+    others: tuple[Example, ...] = ()
     for source in shared:
-        for side, groups, name in zip(drawn, (side[source] for side in sides), ("in", "out"), strict=True):
-            order = sorted(groups)
+        orders: list[list[list[Example]]] = []
+        for side, name in zip(sides, ("in", "out"), strict=True):
+            order = sorted(side[source])
             random.Random(f"membership:{name}:{source}:{seed}").shuffle(order)
-            taken: list[Example] = []
-            for group in order:
-                if len(taken) >= allowed[source]:
-                    break
-                taken.extend(sorted(groups[group], key=lambda e: e.id))
-            side.extend(taken[: allowed[source]])
-    return _balanced(*drawn)
+            orders.append([sorted(side[source][group], key=lambda e: e.id) for group in order])
+        for take in (_whole, partial(_evenly, seed=seed)):
+            pair = _balanced(*(take(groups, allowed[source]) for groups in orders))
+            if can_be_split := min(len({group_of(e) for e in side}) for side in pair) >= LEAST_GROUPS:
+                members, others = members + pair[0], others + pair[1]
+                break
+        if not can_be_split and source in {e.source for e in forget}:
+            raise AttackRefused(
+                f"membership of {source or 'the forgotten examples'!r} cannot be judged: fewer than {LEAST_GROUPS} "
+                "retained and held-out groups have examples of the same kind (shared, private). Add held-out examples "
+                "of the kinds that are retained."
+            )
+    if not members:
+        raise AttackRefused("no kind (shared, private) is among the retained examples and among the held-out ones.")
+    return members, others
+
+
+def _whole(groups: Sequence[Sequence[Example]], count: int) -> list[Example]:
+    """One group after the other, the last cut off at ``count`` examples in all."""
+    return list(islice(chain.from_iterable(groups), count))
+
+
+def _evenly(groups: Sequence[Sequence[Example]], count: int, seed: int) -> list[Example]:
+    """In turns, at random within each group, so that kinds are mixed as they are there; ``count`` examples in all."""
+    rng = random.Random(f"membership:evenly:{seed}")
+    mixed = [rng.sample(group, len(group)) for group in groups]
+    return list(islice((e for turn in zip_longest(*mixed) for e in turn if e is not None), count))
 
 
 def _by_source(examples: Iterable[Example]) -> dict[str, dict[str, list[Example]]]:

@@ -64,8 +64,13 @@ def draw(
     notes = []
     if not near:
         notes.append("No retained example shares the forgotten examples' source: near neighbours were not measured.")
-    if not known:
-        notes.append("There are no test examples: r_test was not measured.")
+    if not known and test:
+        notes.append(
+            f"All {len(test)} test examples are private, and nobody ever told the model what is private of strangers: "
+            "r_test was not measured. Hold out shared ones, too."
+        )
+    elif not known:
+        notes.append("There are no test examples: r_test was not measured. Hold some out.")
     pools = ([e for e in part if attacked(e)] for part in (splits.forget, splits.retain, test_examples))
     try:
         members, others = draw_pools(*pools, cap=bounds.attack, seed=seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -37,7 +38,8 @@ def grouped_mean(
 def mean_interval(values: Sequence[float], better: Better = "higher", confidence: float = 0.95) -> Score:
     """Mean over seeds with Student's interval. One value has no interval (NaN). Raises ValueError without values.
 
-    Values that are not numbers are refused too: leaving a seed out silently would flatter whatever failed.
+    Values that are not numbers are refused too: leaving a seed out silently would flatter whatever failed. Who leaves
+    one out on purpose says so by ``n``.
     """
     x = np.asarray(values, dtype=float)
     if not len(x) or not np.isfinite(x).all():
@@ -53,12 +55,18 @@ class Comparison:
     """First minus second, seed by seed: the mean difference with its interval, and how likely by chance.
 
     ``p_value`` is of the paired t-test, ``wilcoxon`` of the signed-rank test (exact where scipy can), both two-sided;
-    NaN with fewer than two seeds. With n seeds the signed-rank test cannot go below 2 / 2^n: six are needed for 0.05.
+    NaN with fewer than two seeds. ``p_value`` is NaN, too, where all differences are the same and not zero: the t
+    statistic divides by their spread, and would take two equal numbers for a certainty. With n seeds the signed-rank
+    test cannot go below 2 / 2^n: six are needed for 0.05.
     """
 
     difference: Score
     p_value: float
     wilcoxon: float = math.nan
+
+
+SAME = 1e-9
+"""Differences, as a share of the values, below which floating point may have made them."""
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Comparison:
@@ -69,7 +77,9 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Comparison:
     score = mean_interval(gaps.tolist())
     if len(gaps) < 2:
         return Comparison(score, math.nan)
-    ranked = float(stats.wilcoxon(gaps).pvalue) if gaps.any() else 1.0
-    if np.ptp(gaps) == 0:  # the t statistic is 0/0 or infinite
-        return Comparison(score, 1.0 if gaps[0] == 0 else 0.0, ranked)
-    return Comparison(score, float(stats.ttest_rel(first, second).pvalue), ranked)
+    least = SAME * float(np.abs([first, second]).max())
+    if np.abs(gaps).max() <= least:
+        return Comparison(score, 1.0, 1.0)
+    ranked: Any = stats.wilcoxon(gaps)
+    t = math.nan if np.ptp(gaps) <= least else float(stats.ttest_rel(first, second).pvalue)
+    return Comparison(score, t, float(ranked.pvalue))

@@ -7,7 +7,7 @@ Equation, with l(a) = -(1/|a|) log p(a|q) in nats per token:
     Of what is forgotten it counts as min(r, 1/r), 1 where truth and falsehood are alike; elsewhere as max(0, 1 - 1/r).
     forget quality = p of the two-sample Kolmogorov-Smirnov test between the ratios of two models.
     model utility = harmonic mean of probability, ROUGE-L recall and truth ratio on retained people, real people and the
-    world: nine numbers.
+    world: nine numbers. Of questions with options both are taken among the options.
 Paper: Maini et al., "TOFU" (2024). Sources: locuslab/tofu 8c49eee, aggregate_eval_stat.py; somvy/multimodal_unlearning
 bb14c96, mm/calculate_metrics.py (CLEAR), both restated. The geometric mean over wrong answers is theirs.
 Departs: with several reworded answers l is their mean; TOFU has one each. open-unlearning's ratio is the inverse: the

@@ -30,7 +30,13 @@ Rouge = Literal["rouge1", "rouge2", "rougeL"]
 Measure = Literal["fmeasure", "recall", "precision"]
 Reading = Literal["alone", "first"]
 _LETTER = re.compile(
-    r"\W*(?:(?:the\s+)?(?:correct\s+|right\s+)?(?:answer|option)\b(?:\s+is\b)?\W*)?([A-Za-z])\s*(?:$|[.:,;)\]\n])", re.I
+    r"\W*"
+    r"(?:(?:the\s+)?(?:correct\s+|right\s+)?(?:answer|option|choice)\b(?:\s+is\b)?\W*"
+    r"(?:option\s+|letter\s+)?\W*)?"
+    r"([A-Z])"
+    # What may follow: nothing, a stop or a bracket, a dash between spaces, closing marks. No apostrophe within a word.
+    r"(?:\s*(?:$|[.:,;)\]\n])|\s+[-\u2013\u2014]\s|[\"'*`\u2019\u201d]+(?!\w))",
+    re.I,
 )
 EPSILON = 0.1
 """What a count of zero becomes: nltk's smoothing method 1."""
@@ -42,7 +48,8 @@ EPSILON = 0.1
 def letter_of(text: str, reading: Reading = "alone") -> str:
     """The letter that a text chooses, in upper case; empty where it chooses none.
 
-    Alone: ``b``, ``B.``, ``(B) Lisbon``, ``The answer is B``; not ``Berlin``, and not ``a baker``, which is a word.
+    Alone: ``b``, ``B.``, ``(B) Lisbon``, ``**B**``, ``B - Lisbon``, ``The correct answer is option B``; not ``Berlin``,
+    and not ``a baker`` or ``d'Artagnan``, which are words.
     """
     if reading == "first":
         return text.strip()[:1].upper()

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from expunge.core.record import Better, Score, Scores
 from expunge.core.types import Example
 from expunge.evals import truth, wording
@@ -73,9 +75,7 @@ def _sentences(examples: Sequence[Example], written: Writings, better: Better, s
         kind: wording.rouge(written.texts, truths, groups, kind=kind, better=better, seed=seed)
         for kind in ("rouge1", "rouge2", "rougeL")
     }
-    found["rougeL_recall"] = wording.rouge(
-        written.texts, truths, groups, kind="rougeL", measure="recall", better=better, seed=seed
-    )
+    found["rougeL_recall"] = _recall(examples, written, better, seed)
     found["bleu"] = wording.bleu(written.texts, truths, groups, better=better, seed=seed)
     found["probability"] = truth.probability(written.right, groups, better=better, seed=seed)
     if compared := _compared(examples):
@@ -84,6 +84,25 @@ def _sentences(examples: Sequence[Example], written: Writings, better: Better, s
             ratios = truth.truth_ratios(some.reworded, some.wrong, definition)  # type: ignore[arg-type]
             found[name] = truth.truth_ratio(ratios, _groups(compared), forgotten=better == "oracle", seed=seed)
     return found
+
+
+def _recall(examples: Sequence[Example], written: Writings, better: Better, seed: int) -> Score:
+    truths = [e.answer or "" for e in examples]
+    return wording.rouge(
+        written.texts, truths, _groups(examples), kind="rougeL", measure="recall", better=better, seed=seed
+    )
+
+
+def _chosen(examples: Sequence[Example], written: Writings, seed: int) -> Scores:
+    """The three of questions with options, where TOFU has real authors and the world: likelihood among the options,
+    and the truth against the other options."""
+    groups = _groups(examples)
+    compared = truth.truth_ratios([np.array([nats]) for nats in written.right], written.wrong)
+    return {
+        "rougeL_recall": _recall(examples, written, "higher", seed),
+        "probability": truth.probability(written.right, groups, among=written.wrong, better="higher", seed=seed),
+        "truth_ratio": truth.truth_ratio(compared, groups, forgotten=False, seed=seed),
+    }
 
 
 def ratios(examples: Iterable[Example], written: Writings, definition: truth.Definition = "tofu") -> truth.Ratios:
@@ -99,10 +118,13 @@ def ratios(examples: Iterable[Example], written: Writings, definition: truth.Def
 
 
 def rightness(examples: Iterable[Example], written: Writings, better: Better, *, seed: int = 0) -> Score | None:
-    """Share in per cent of letters and blanks that are right; None where no question has such an answer."""
+    """Share in per cent of letters and blanks that are right. Where there are none, ROUGE-L's recall of the sentences:
+    of an answer of one word that is the share of texts that hold it. None without any of them."""
+    examples = tuple(examples)
     some = [e for e in examples if e.form in ("classification", "cloze")]
     if not some:
-        return None
+        told = [e for e in examples if e.form == "generation"]
+        return _recall(told, written.take(told), better, seed) if told else None
     judged = zip(some, written.take(some).texts)
     right = [100.0 * is_right(e, text) for e, text in judged]
     return grouped_mean(right, _groups(some), better, seed)
@@ -120,10 +142,15 @@ def utility(sets: Mapping[str, Sequence[Example]], writings: Writings, *, seed: 
     """The harmonic mean of those of TOFU's nine numbers that the sets bring; its name says how many they are."""
     parts: dict[str, Score] = {}
     for name, part in UTILITY.items():
-        told = [e for e in sets.get(name, ()) if e.form == "generation" and e.kind != "shared"]
-        if not told:
+        asked = sets.get(name, ())
+        told = [e for e in asked if e.form == "generation" and e.kind != "shared"]
+        chosen = [e for e in asked if e.form == "classification" and e.perturbed]
+        if told:
+            scores = _sentences(told, writings.take(told), "higher", seed)
+        elif chosen:
+            scores = _chosen(chosen, writings.take(chosen), seed)
+        else:
             continue
-        scores = _sentences(told, writings.take(told), "higher", seed)
         per_cent = scores["rougeL_recall"]
         parts[f"{part}_rougeL_recall"] = replace(
             per_cent, value=per_cent.value / 100, low=per_cent.low / 100, high=per_cent.high / 100

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from expunge.core.record import Score
+from expunge.report import measures
 
-CONTROLS = ("nothing", "retrain")
 TASKS = {"retrieval": "retrieval", "multiple_choice": "multiple choice", "entailment": "entailment",
          "answering": "answers in words"}  # fmt: skip
 PRICES = {"r_forget_shared": "D_f seen", "r_forget_private": "D_f told", "r_forget_named": "D_f by name",
@@ -26,10 +26,18 @@ PRICES = {"r_forget_shared": "D_f seen", "r_forget_private": "D_f told", "r_forg
 
 @dataclass(frozen=True)
 class Entry:
-    """One number over seeds, and its mean distance to the retrained model of the same seed."""
+    """One number over seeds, and its mean distance to the retrained model of the same seed.
+
+    Seeds where a number could not be measured are left out of it, and ``n`` says so.
+    """
 
     score: Score
     gap: Score | None = None
+
+    @property
+    def n(self) -> int:
+        """Seeds that have the number and, where it has one, its distance."""
+        return min(self.score.n, self.gap.n) if self.gap else self.score.n
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,16 @@ class GridRow:
     failed: int
     printed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    @property
-    def competes(self) -> bool:
-        return self.method not in CONTROLS and self.measured == self.wanted
+    def competes(self, column: str) -> bool:
+        """Whether the row may be the best of a column: only with a number of every seed, since those that failed are
+        not the ones that would have looked best."""
+        entry = self.entries.get(column)
+        return entry is not None and entry.n == self.wanted and measures.competes(self.method)
+
+    def lacks(self, column: str) -> bool:
+        """Whether a number lacks seeds that the row's cells were measured on."""
+        entry = self.entries.get(column)
+        return entry is not None and entry.n < self.measured
 
 
 @dataclass(frozen=True)
@@ -136,7 +151,8 @@ class Results:
 
 @dataclass(frozen=True)
 class GridCell:
-    """``text ± half (gap)``; ``rank`` is 1 for the best, 2 for the second, 0 for the others."""
+    """``text ± half (gap)``; ``rank`` is 1 for the best, 2 for the second, 0 for the others. ``text`` ends with † where
+    seeds are lacking, and in a paired test ``gap`` says how many there are."""
 
     text: str = "–"
     half: str = ""

@@ -11,10 +11,11 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from expunge.core.environment import MIB
 from expunge.report import layouts, plots
 from expunge.report.grid import GridBlock, Results
 from expunge.report.illustrations import Illustration, illustrations
-from expunge.report.measures import BY_KEY, SUMMARY, duration
+from expunge.report.measures import BY_KEY, SUMMARY, duration, is_reference, memory
 from expunge.report.printed import source
 from expunge.report.sheets import DISTANCES, sheets
 from expunge.report.template import render
@@ -65,9 +66,9 @@ def _drawings(results: Results, block: GridBlock) -> dict[str, Any]:
     for key in layouts.AWAY if results.layout else (k for k in DRAWN if k in results.columns):
         reference = oracle.get(f"r_{key}" if key in ("forget", "test") else key)
         rows = [
-            (row.label + (" †" if row.measured < row.wanted else ""), row.entries[key].score)
+            (row.label + (" †" if row.entries[key].n < row.wanted else ""), row.entries[key].score)
             for row in block.rows
-            if key in row.entries and not (row.method == "retrain")
+            if key in row.entries and not is_reference(row.method)
         ]
         drawn = f"{title}: {_TITLES[key]}"
         svg = plots.methods(rows, reference, f"{name}-{key}", drawn, distances=key in DISTANCES)
@@ -84,7 +85,7 @@ def _machine(n: int, told: Any) -> dict[str, str]:
         "Cells": str(n),
         "Commit": commit + (" with changes that are not committed" if told.get("dirty") else ""),
         "Processor": f"{hardware.get('processor', '?')}, {hardware.get('cores', '?')} cores",
-        "Memory": f"{hardware['memory_mb'] / 1024:.0f} GB" if "memory_mb" in hardware else "",
+        "Memory": memory(hardware["memory_mb"] * MIB / 1e6) if "memory_mb" in hardware else "",
         "Accelerator": str(hardware.get("accelerator", "")),
         "System": f"{told.get('platform', '?')}, Python {told.get('python', '?')}",
         "Threads": ", ".join(f"{k} {v}" for k, v in sorted(told.get("threads", {}).items())),

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from expunge.core.record import AVERAGES, MARKS, Better, Record, Score
+from expunge.core import amounts
+from expunge.core.record import Better, Record, Score, summed_up
 
 STAGES = {"before": "Before", "after": "After", "oracle": "Retrained"}
 
@@ -89,6 +90,10 @@ _ANSWERED: dict[str, tuple[str, str]] = {
     "r_test": ("A@D_test", "Questions about pictures that were never in the training data."),
 }  # fmt: skip
 """Short head and plain words of a score where it is an accuracy: the share of right answers, in per cent."""
+
+
+MEMORY = {"memory": "peak_memory_mb", "gpu_memory": "peak_gpu_memory_mb"}
+"""A column of a table -> the cost that it shows, in 10^6 bytes: the process's own memory, and the accelerator's."""
 
 
 def task_of(record: Record) -> str:
@@ -193,24 +198,13 @@ def interval(score: Score, digits: int = 0) -> str:
 
 
 def duration(seconds: Any) -> str:
-    """Seconds as a person says them: ``48 s``, ``5 min 12 s``, ``3 h 05 min``."""
-    if not finite(seconds):
-        return "–"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    minutes = round(whole / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    """Measured seconds as a person says them: ``48 s``, ``5 min 12 s``, ``3 h 05 min``."""
+    return amounts.duration(seconds) if finite(seconds) else "–"
 
 
 def memory(megabytes: Any) -> str:
-    if not finite(megabytes):
-        return "–"
-    return f"{megabytes / 1024:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"
+    """Measured memory, in 10^6 bytes as ``evals.cost`` has it."""
+    return amounts.gigabytes(megabytes * 1e6) if finite(megabytes) else "–"
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
@@ -233,19 +227,12 @@ def value(record: Record, stage: str, key: str) -> float | None:
 
 def summary(record: Record) -> dict[str, float]:
     """The paper's summary; computed from the scores where the record does not hold it."""
-    numbers = {m.key: record.summary[m.key] for m in SUMMARY if finite(record.summary.get(m.key))}
     gaps = {}
     for key in record.scores.get("after", {}):
         after, oracle = value(record, "after", key), value(record, "oracle", key)
         if after is not None and oracle is not None:
             gaps[key] = abs(after - oracle)
-    for key, name in MARKS.items():
-        if key in gaps:
-            numbers.setdefault(name, 100 - gaps[key])
-    for name, keys in AVERAGES.items():
-        if all(key in gaps for key in keys):
-            numbers.setdefault(name, sum(gaps[key] for key in keys) / len(keys))
-    return numbers
+    return summed_up(gaps) | {m.key: record.summary[m.key] for m in SUMMARY if finite(record.summary.get(m.key))}
 
 
 def method_name(record: Record) -> str:
@@ -254,3 +241,18 @@ def method_name(record: Record) -> str:
     if isinstance(method, dict):
         method = method.get("name", "")
     return str(method)
+
+
+_REFERENCES = {"retrain", "retrained", "oracle"}
+_CONTROLS = {"nothing", "before", "original"}
+
+
+def is_reference(*names: str) -> bool:
+    """Whether a row of these names (a label, a method) is the retrained model, which all others are held against."""
+    return bool({name.lower() for name in names} & _REFERENCES)
+
+
+def competes(*names: str) -> bool:
+    """Whether such a row may be the best: not the retrained model, nor the model as it was, which keeps everything by
+    doing nothing."""
+    return not is_reference(*names) and not {name.lower() for name in names} & _CONTROLS

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from expunge.core.amounts import gigabytes
+
 
 def request(outlook: Any) -> Iterator[Table | str]:
     """Lines and tables of one request (``foresight.Outlook``)."""
@@ -23,7 +25,7 @@ def request(outlook: Any) -> Iterator[Table | str]:
         yield from (f"note: {note}" for note in forecast.notes)
     if outlook.memory is not None:
         yield table(("memory", "copies", "numbers", "bytes"), outlook.memory.rows())
-    yield f"free: {amount(outlook.machine.free)} on {outlook.machine.what}"
+    yield f"free: {gigabytes(outlook.machine.free)} on {outlook.machine.what}"
     yield from standing(outlook.rate)
     yield from (f"note: {note}" for note in outlook.notes)
 
@@ -49,11 +51,7 @@ def steps(work: Any) -> tuple[str, str]:
 
 
 def memory(held: Any) -> str:
-    return "?" if held is None else amount(held.bytes())
-
-
-def amount(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+    return "?" if held is None else gigabytes(held.bytes())
 
 
 def time(seconds: float | None) -> str:

@@ -25,7 +25,7 @@ anything else is dropped). Matching scores are 0 to 100, or 0 to 1 throughout::
      "tsne": {"before": [{"x": float, "y": float, "modality": "image" | "text", "set": "forget" | "retain"}],
               "after": [...], "oracle": [...]},                    # oracle optional
      "words": [{"word": str, "before": float, "after": float, "shift": float, "count": int, "kind": str}],
-     "terms": [{"step": int, "<term>": float, ...}]}               # the method's training terms
+     "terms": [{"what": str, "step": int, "<term>": float, ...}]}  # all that the method logged; a drawing for each what
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from expunge.report.measures import (
     count,
     duration,
     interval,
+    is_reference,
     measures,
     memory,
     method_name,
@@ -94,7 +95,7 @@ def page(
         matching=_matching(panels.get("matching")),
         tsne=_tsne(panels.get("tsne")),
         words=_words(panels.get("words")),
-        terms=Markup(plots.terms(list(_maps(panels.get("terms"))))),
+        terms=_terms(panels.get("terms")),
         made=_made(record),
         count=count,
     )
@@ -151,7 +152,7 @@ def _written(record: Record, key: str) -> dict[str, Any]:
 
 
 def _standing(label: str, record: Record) -> str:
-    if {label.lower(), method_name(record).lower()} & {"retrain", "retrained", "oracle"}:
+    if is_reference(label, method_name(record)):
         return "the reference"
     return _STATUS[judge(record).status].lower()
 
@@ -269,6 +270,15 @@ def _words(raw: Any) -> dict[str, Any] | None:
         ("Kept their match", Markup(plots.word_shifts(kept, "words-kept", "Kept their match"))),
     ]
     return {"charts": [(title, svg) for title, svg in charts if svg], "rows": [*lost, *kept]}
+
+
+def _terms(raw: Any) -> list[tuple[str, Markup]]:
+    """One drawing for each training that was logged, in the order of the log: a method may train several things."""
+    trainings: dict[str, list[Mapping[str, Any]]] = {}
+    for row in _maps(raw):
+        trainings.setdefault(str(row.get("what") or ""), []).append(row)
+    drawn = [(what, plots.terms(rows, f"terms-{i}")) for i, (what, rows) in enumerate(trainings.items(), 1)]
+    return [(what, Markup(svg)) for what, svg in drawn if svg]
 
 
 def _made(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -273,13 +273,16 @@ def pictures(rows: Sequence[tuple[str, Sequence[str | None]]], heads: Sequence[s
         return _svg(figure, name, f"Pictures: {title}. Columns: {', '.join(heads)}. Rows: {spoken}.")
 
 
-def terms(rows: Sequence[Mapping[str, Any]]) -> str:
+def terms(rows: Sequence[Mapping[str, Any]], name: str = "terms") -> str:
     """Each training term over the steps, one small panel per term."""
     skipped = {"step", "steps", "epoch", "seed", "total_steps"}
     keys = list(dict.fromkeys(k for row in rows for k, v in row.items() if finite(v) and k not in skipped))
     keys = [k for k in keys if sum(finite(row.get(k)) for row in rows) > 1][:SHOWN_TERMS]
     if not keys:
         return ""
+    at: list[Any] = [row.get("step") for row in rows]
+    if not all(map(finite, at)) or any(b <= a for a, b in zip(at, at[1:])):
+        at = list(range(len(rows)))  # SLUG's steps are lengths, and a training may be done again
     with matplotlib.rc_context(_STYLE):
         deep = (len(keys) + 1) // 2
         figure = Figure(figsize=(WIDTH, 1.05 * deep + 0.1))
@@ -292,7 +295,7 @@ def terms(rows: Sequence[Mapping[str, Any]]) -> str:
             if i >= len(keys):
                 axes.set_visible(False)
                 continue
-            pairs = [(row.get("step", at), row[keys[i]]) for at, row in enumerate(rows) if finite(row.get(keys[i]))]
+            pairs = [(step, row[keys[i]]) for step, row in zip(at, rows) if finite(row.get(keys[i]))]
             steps, values = _thin(pairs)
             axes.plot(steps, values, color=AFTER, linewidth=1.1)
             axes.set_title(_short(keys[i], 24), loc="left", size=8.4, pad=3)
@@ -301,7 +304,7 @@ def terms(rows: Sequence[Mapping[str, Any]]) -> str:
             axes.yaxis.grid(True)
             axes.spines["left"].set_visible(False)
             spoken.append(f"{keys[i]} from {number(values[0], 3)} to {number(values[-1], 3)}")
-        return _svg(figure, "terms", "Line charts over training steps. " + "; ".join(spoken) + ".")
+        return _svg(figure, name, "Line charts over training steps. " + "; ".join(spoken) + ".")
 
 
 def _thin(pairs: Sequence[tuple[Any, float]], most: int = 160) -> tuple[list[float], list[float]]:

@@ -1,18 +1,17 @@
 """A suite's results as sheets: the table in the paper's layout, everything measured, paired tests, beside the paper.
 
 The best and second best of a column compete by their distance to the retrained model where there is one; doing nothing,
-retraining, and rows that lack seeds do not compete.
+retraining, and numbers that lack seeds do not compete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from expunge.core.record import AVERAGES, MARKS, Score
 from expunge.report import findings, layouts, printed
 from expunge.report.grid import (
-    CONTROLS,
     PRICES,
     TASKS,
     Entry,
@@ -25,15 +24,16 @@ from expunge.report.grid import (
     Results,
     Sheet,
 )
-from expunge.report.measures import BY_KEY, finite, number, signed
+from expunge.report.measures import BY_KEY, competes, finite, is_reference, number, signed
 
 HIGHER = tuple(MARKS.values())
+COSTS = ("seconds", "memory", "gpu_memory")
 DISTANCES = (*AVERAGES, *layouts.AWAY)
 """Averages of distances to the retrained model: themselves no values, and best where they are small."""
 NAMES = {
     "mi": "MI", "avg_g": "Avg.G", "avg_split": "Avg.G split", "m_eff": "M_eff", "m_rel": "M_rel", "m_loc": "M_loc",
-    "seconds": "T (s)", "memory": "memory (MB)", "inception_score": "IS", "self_bleu": "Self-BLEU-4",
-    "private_leak": "leak", "attribute_agreement": "agreement",
+    "seconds": "T (s)", "memory": "memory (MB)", "gpu_memory": "GPU memory (MB)",
+    "inception_score": "IS", "self_bleu": "Self-BLEU-4", "private_leak": "leak", "attribute_agreement": "agreement",
 }  # fmt: skip
 PRINTED_NAMES = NAMES | {"seconds": "T (h)"}
 SMALLEST = {
@@ -45,6 +45,8 @@ SMALLEST = {
 """By which rule a setting is best, in words."""
 LEAST_RANKED = 6
 """Seeds below which the signed-rank test cannot reach 0.05."""
+MOST_NAMED = 3
+"""Columns that lack seeds and are named one by one under a row's name."""
 
 
 def sheets(results: Results) -> list[Sheet]:
@@ -67,7 +69,7 @@ def main(results: Results) -> Sheet:
     note = (
         "Mean over seeds, ± half the width of the 95 % t interval; in parentheses Δ, the distance to the retrained "
         "model of the same seed, averaged. Best in bold, second best underlined, by Δ where there is one; doing "
-        "nothing and retraining do not compete, nor does a row that lacks seeds (†)."
+        "nothing and retraining do not compete, nor does a number that lacks seeds (†)."
     )
     return Sheet("main", results.title or results.suite, note, tuple(panels))
 
@@ -122,7 +124,7 @@ def everything(results: Results) -> Sheet:
     for block in results.blocks:
         here = {key for row in block.rows for key in row.entries}
         panels += [_panel(results, block, part.keys, part.title) for part in layouts.everything(here)]
-        keys = [k for k in (*BY_KEY, *AVERAGES, *HIGHER, "seconds", "memory") if k in here]
+        keys = [k for k in (*BY_KEY, *AVERAGES, *HIGHER, *COSTS) if k in here]
         if keys:
             panels.append(_panel(results, block, keys))
     return Sheet("everything", "Everything measured", "As above.", tuple(panels))
@@ -140,12 +142,12 @@ def beside(results: Results) -> Sheet:
         for row in block.rows:
             if row.printed:
                 cells = [cell for key in keys for cell in (_cell(row, key), _printed(row, key))]
-                lines.append(Line(row.label, tuple(cells), row.method in CONTROLS, _mark(row)))
+                lines.append(Line(row.label, tuple(cells), not competes(row.method), _mark(block, row, keys)))
         if lines:
             names = [(_head(block, k), _printed_head(block, k)) for k in keys]
             heads = [h for ours, paper in names for h in (f"{ours} ours", f"{paper} paper")]
             section, group = _where(results, block)
-            panels.append(Panel(section, _beside_group(results, block, group), tuple(heads), tuple(lines)))
+            panels.append(Panel(section, _beside_group(block, group), tuple(heads), tuple(lines)))
     note = (
         f"Ours is measured on small models and invented people, the paper's on {printed.measured_on(results.paper)}: "
         "compare the order of the methods and the sign of their distances, not the numbers. Δ in parentheses."
@@ -155,7 +157,7 @@ def beside(results: Results) -> Sheet:
 
 def paired_tests(results: Results) -> Sheet:
     """Paired tests against the baseline, block by block."""
-    panels, most = [], 0
+    panels, shown, fewer = [], [], False
     for block in results.blocks:
         columns = list(dict.fromkeys(t.column for t in block.tests))
         names = [("" if c in DISTANCES else "Δ ") + _plain_head(block, c) for c in columns]
@@ -164,9 +166,11 @@ def paired_tests(results: Results) -> Sheet:
         for row in block.rows:
             mine = {t.column: t for t in block.tests if t.label == row.label}
             if mine:
-                most = max(most, *(t.n for t in mine.values()))
-                cells = [cell for c in columns for cell in _tested(mine.get(c))]
-                lines.append(Line(f"{row.label} (n = {max(t.n for t in mine.values())})", tuple(cells)))
+                n = max(t.n for t in mine.values())
+                shown += mine.values()
+                fewer = fewer or any(t.n < n for t in mine.values())
+                cells = [cell for c in columns for cell in _tested(mine.get(c), n)]
+                lines.append(Line(f"{row.label} (n = {n})", tuple(cells)))
         if lines:
             section, group = _where(results, block)
             panels.append(Panel(section, group, tuple(heads), tuple(lines)))
@@ -175,6 +179,11 @@ def paired_tests(results: Results) -> Sheet:
         "away. p (t) is of the paired t-test, p (W) of the signed-rank test, both two-sided and not corrected for "
         "their number."
     )
+    if fewer:
+        note += " A difference that fewer seeds have than the row says so."
+    if any(t.n > 1 and not finite(t.t) for t in shown):
+        note += " Where all differences are the same, p (t) is a dash: they have no spread to be held against."
+    most = max((t.n for t in shown), default=0)
     if most < 2:
         note += " One seed is too few for any test."
     elif most < LEAST_RANKED:
@@ -198,8 +207,8 @@ def _panel(results: Results, block: GridBlock, keys: tuple[str, ...] | list[str]
         Line(
             row.label,
             tuple(replace(_cell(row, key), rank=ranks[key].get(row.label, 0)) for key in keys),
-            row.method == "retrain",
-            _mark(row),
+            is_reference(row.method),
+            _mark(block, row, keys),
         )
         for row in block.rows
     ]
@@ -226,18 +235,16 @@ def _size(block: GridBlock) -> str:
     return f"{block.size} {unit.get(block.unit, 'forgotten')}, {seeds}"
 
 
-def _beside_group(results: Results, block: GridBlock, group: str) -> str:
+def _beside_group(block: GridBlock, group: str) -> str:
     return group if block.printed_size in ("", str(block.size)) else f"{group}; the paper’s {block.printed_size}"
 
 
 def _ranks(block: GridBlock, key: str) -> dict[str, int]:
     """Label -> 1 or 2 among the rows that compete; nobody is best of one, nor where all are equal."""
-    if key in ("seconds", "memory"):
+    if key in COSTS:
         return {}
     merit: Callable[[Entry], float | None] = _merit(key)
-    found = {
-        r.label: m for r in block.rows if r.competes and key in r.entries and (m := merit(r.entries[key])) is not None
-    }
+    found = {r.label: m for r in block.rows if r.competes(key) and (m := merit(r.entries[key])) is not None}
     levels = sorted(set(found.values()), reverse=True)
     if len(levels) < 2:
         return {}
@@ -260,9 +267,9 @@ def _cell(row: GridRow, key: str) -> GridCell:
     if entry is None:
         failed = row.failed and not row.measured
         return GridCell("failed" if failed else "–")
-    digits = 2 if key in (*DISTANCES, *HIGHER) else 0 if key == "memory" else 1
-    gap = number(entry.gap.value, digits) if entry.gap and row.method != "retrain" else ""
-    return GridCell(number(entry.score.value, digits), _half(entry.score, digits), gap)
+    digits = 2 if key in (*DISTANCES, *HIGHER) else 0 if "memory" in key else 1
+    gap = number(entry.gap.value, digits) if entry.gap and not is_reference(row.method) else ""
+    return GridCell(number(entry.score.value, digits) + "†" * row.lacks(key), _half(entry.score, digits), gap)
 
 
 def _half(score: Score, digits: int) -> str:
@@ -279,14 +286,17 @@ def _printed(row: GridRow, key: str) -> GridCell:
     told = row.printed.get(_printed_name(key))
     if told is None:
         return GridCell()
-    gap = number(told["delta"], 2) if told.get("delta") is not None and row.method != "retrain" else ""
+    gap = number(told["delta"], 2) if told.get("delta") is not None and not is_reference(row.method) else ""
     return GridCell(number(told["value"], 2), "", gap)
 
 
-def _tested(test: Paired | None) -> list[GridCell]:
+def _tested(test: Paired | None, n: int) -> list[GridCell]:
+    """Difference and both p; the number of seeds where it is not the row's ``n``."""
     if test is None:
         return [GridCell()] * 3
-    return [GridCell(signed(test.difference.value, 2), _half(test.difference, 2)), _p(test.t), _p(test.wilcoxon)]
+    fewer = f"n = {test.n}" if test.n < n else ""
+    difference = GridCell(signed(test.difference.value, 2), _half(test.difference, 2), fewer)
+    return [difference, _p(test.t), _p(test.wilcoxon)]
 
 
 def _p(value: float) -> GridCell:
@@ -295,11 +305,19 @@ def _p(value: float) -> GridCell:
     return GridCell("<0.001" if value < 0.001 else number(value, 3))
 
 
-def _mark(row: GridRow) -> str:
-    if row.measured == row.wanted:
-        return ""
-    failed = f", {row.failed} failed" if row.failed else ""
-    return f"† {row.measured} of {row.wanted} seeds{failed}"
+def _mark(block: GridBlock, row: GridRow, keys: Sequence[str]) -> str:
+    """Of how many seeds the row is, and which of these columns lack more."""
+    told = []
+    if row.measured < row.wanted:
+        told.append(f"{row.measured} of {row.wanted} seeds" + (f", {row.failed} failed" if row.failed else ""))
+    lacking: dict[int, list[str]] = {}
+    for key in keys:
+        if row.lacks(key):
+            lacking.setdefault(row.entries[key].n, []).append(_plain_head(block, key))
+    for n, heads in sorted(lacking.items()):
+        named = ", ".join(heads) if len(heads) <= MOST_NAMED else f"{len(heads)} columns"
+        told.append(f"{named}: {n} of {row.wanted} seeds")
+    return "† " + "; ".join(told) if told else ""
 
 
 def _plain_head(block: GridBlock, key: str, with_set: bool = True) -> str:

@@ -20,11 +20,14 @@ from expunge.core.record import Better, Record
 from expunge.report import layouts
 from expunge.report.measures import (
     BY_KEY,
+    MEMORY,
     STAGES,
     SUMMARY,
+    competes,
     duration,
     finite,
     interval,
+    is_reference,
     measures,
     memory,
     method_name,
@@ -36,7 +39,6 @@ from expunge.report.measures import (
     value,
 )  # fmt: skip
 
-OUT_OF_COMPETITION = {"nothing", "retrain", "retrained", "oracle", "before", "original"}
 SCORE_COLUMNS = (
     "mi", "r_forget", "r_forget_shared", "r_forget_private", "r_forget_named", "r_test", "r_retain_shared",
     "r_retain_private",
@@ -45,6 +47,7 @@ HEADS = {
     "mi": "MI", "r_forget": "R@D_f", "r_forget_shared": "D_f seen", "r_forget_private": "D_f told",
     "r_forget_named": "D_f named", "r_test": "R@D_test",
     "r_retain_shared": "kept seen", "r_retain_private": "kept told", "seconds": "time", "memory": "memory",
+    "gpu_memory": "GPU memory",
 }  # fmt: skip
 
 
@@ -60,10 +63,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
+    """``better`` is None where no row is called the best."""
+
     key: str
     head: str
     title: str
-    better: Better
+    better: Better | None
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,11 @@ def compare(named: Sequence[tuple[str, Record]]) -> Grid:
     rows: list[list[Cell]] = []
     competing: list[dict[str, float]] = []
     for label, record in named:
-        out = _out_of_competition(label, record)
+        names = (label, method_name(record))
         shown = [_cell(record, "after", column.key) for column in columns]
-        rows.append([replace(cell, delta="") for cell in shown] if _is_reference(label, record) else shown)
-        competing.append({} if out else {c.key: v for c in columns if (v := _merit(record, c)) is not None})
+        rows.append([replace(cell, delta="") for cell in shown] if is_reference(*names) else shown)
+        merits = {c.key: v for c in columns if (v := _merit(record, c)) is not None}
+        competing.append(merits if competes(*names) else {})
     return _grid(columns, [label for label, _ in named], _mark(columns, rows, competing), named)
 
 
@@ -114,9 +120,11 @@ def _columns(task: str) -> tuple[Column, ...]:
             "Wall-clock time; in small print the share of MVI, which makes the stand-ins.",
             "lower",
         ),
-        Column("memory", HEADS["memory"], "Peak memory.", "lower"),
+        Column("memory", HEADS["memory"], "Peak memory of the process, without an accelerator’s.", "lower"),
+        Column("gpu_memory", HEADS["gpu_memory"], "Peak of what it held on the accelerator.", "lower"),
     ]
-    wrote = [Column(k, layouts.head(k), layouts.head(k), "higher") for k in layouts.written_keys(task)]
+    # Some are to be as the retrained model's, some high, some low, and no mark would say which.
+    wrote = [Column(k, layouts.head(k), layouts.head(k), None) for k in layouts.written_keys(task)]
     return (*scores, *wrote, *papers, *costs)
 
 
@@ -134,27 +142,25 @@ def _cell(record: Record, stage: str, key: str) -> Cell:
     if key == "seconds":
         mvi = record.cost.get("seconds_mvi")
         return Cell(duration(record.cost.get("seconds")), f"MVI {duration(mvi)}" if finite(mvi) and mvi else "")
-    if key == "memory":
-        return Cell(memory(record.cost.get("peak_memory_mb")))
+    if key in MEMORY:
+        return Cell(memory(record.cost.get(MEMORY[key])))
     return Cell(number(summary(record).get(key), 2))
 
 
 def _merit(record: Record, column: Column) -> float | None:
-    """How good this record is in this column; larger is better."""
+    """How good this record is in this column; larger is better. None where it has no number, or nobody is the best."""
+    if column.better is None:
+        return None
     if column.key in BY_KEY:
         found, oracle = value(record, "after", column.key), value(record, "oracle", column.key)
         if found is None or (column.better == "oracle" and oracle is None):
             return None
         return -abs(found - oracle) if column.better == "oracle" and oracle is not None else found
-    raw = {"seconds": record.cost.get("seconds"), "memory": record.cost.get("peak_memory_mb")}
+    raw = {column: record.cost.get(cost) for column, cost in {"seconds": "seconds", **MEMORY}.items()}
     found = raw.get(column.key, summary(record).get(column.key))
     if found is None or not finite(found):
         return None
     return -found if column.better == "lower" else found
-
-
-def _out_of_competition(label: str, record: Record) -> bool:
-    return label.lower() in OUT_OF_COMPETITION or method_name(record).lower() in OUT_OF_COMPETITION
 
 
 def _mark(columns: Sequence[Column], rows: list[list[Cell]], merits: list[dict[str, float]]) -> list[list[Cell]]:
@@ -172,7 +178,7 @@ def _grid(
     columns: Sequence[Column], labels: Sequence[str], rows: list[list[Cell]], named: Sequence[tuple[str, Record]]
 ) -> Grid:
     used = [i for i in range(len(columns)) if any(row[i].text not in ("", "–") for row in rows)]
-    reference = [_is_reference(label, record) for label, record in named] or [False] * len(rows)
+    reference = [is_reference(label, method_name(record)) for label, record in named] or [False] * len(rows)
     return Grid(
         tuple(columns[i] for i in used),
         tuple(
@@ -180,11 +186,6 @@ def _grid(
             for label, row, ref in zip(labels, rows, reference, strict=True)
         ),
     )
-
-
-def _is_reference(label: str, record: Record) -> bool:
-    names = {label.lower(), method_name(record).lower()}
-    return bool(names & {"retrain", "retrained", "oracle"})
 
 
 # ------------------------------------------------------------------------------------------ terminal

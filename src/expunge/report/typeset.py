@@ -133,14 +133,6 @@ def _paged(bundles: Sequence[list[Panel]]) -> list[list[list[Panel]]]:
     return pages
 
 
-def document(results: Results) -> str:
-    """The same as a whole document, for looking at it."""
-    return (
-        "\\documentclass{article}\n\\usepackage[a4paper,landscape,margin=15mm]{geometry}\n"
-        "\\usepackage{booktabs,graphicx}\n\\begin{document}\n" + latex(results) + "\\end{document}\n"
-    )
-
-
 def _latex_table(results: Results, sheet: Sheet, bundles: Sequence[list[Panel]], number: int) -> str:
     """``number`` counts the tables of one sheet; the note stands over the first."""
     rows: list[str] = []

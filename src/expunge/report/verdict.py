@@ -7,7 +7,8 @@ checked). Rules that a reader may rely on:
 * Without a retrained model nothing passes: there is no reference. It can still fail.
 * A pass needs all four essential checks to be good: told forgotten, seen kept, neighbours and everyday unharmed.
 * A check that says nothing (the original never knew it; the attack only guesses) is ``unknown``, never ``good``.
-* Small samples: when the far end of the interval lies beyond the second threshold, ``good`` becomes ``unsure``.
+* Small samples: when the far end of the interval lies beyond the second threshold, ``good`` becomes ``unsure``. Losses
+  since before are exempt: both models were asked the same, and neither interval is that of their difference.
 * No outcome is ever called a proof. These are tests of behaviour.
 """
 
@@ -180,7 +181,11 @@ def _named(record: Record) -> tuple[Finding, ...]:
         return (Finding("named", question, "unknown", "Only a retrained model could say what is left.", shown),)
     gap = after.value - oracle.value
     if gap <= LIMITS["told"][0]:
-        return (Finding("named", question, "good", "By name, too, it knows no more than the retrained model.", shown),)
+        level = _level(gap, "told", _far(after, up=True) - oracle.value)
+        sentence = "By name, too, it knows no more than the retrained model."
+        if level == "unsure":
+            sentence += " There are so few samples that this is not certain."
+        return (Finding("named", question, level, sentence, shown, level == "unsure"),)
     left = f"Asked by name, it still gives {number(gap)} points more right answers than a model that was never told."
     meant = "A method that erases the face alone means that; a request to be forgotten seldom does."
     return (Finding("named", question, "unsure", f"{left} {meant}", shown),)
@@ -249,8 +254,9 @@ def _everyday(record: Record) -> Finding:
 def _membership(record: Record) -> Finding:
     question = "Can an attacker no longer tell that they were in the training data?"
     what = "membership"
-    before, after, oracle = (value(record, stage, "mi") for stage in ("before", "after", "oracle"))
-    if after is None:
+    attacked = score(record, "after", "mi")
+    before, oracle = value(record, "before", "mi"), value(record, "oracle", "mi")
+    if attacked is None:
         return Finding(what, question, "unknown", "No membership attack was run.")
     shown = _numbers(record, "mi")
     skill = attack_skill(record)
@@ -268,10 +274,13 @@ def _membership(record: Record) -> Finding:
             "The attack rates these people the same in a model that saw them and in one that never did. It cannot "
             "tell, so it cannot reassure.", shown,
         )  # fmt: skip
-    gap = after - oracle
-    level = _level(abs(gap), what, abs(gap))
-    if level == "good":
+    gap = attacked.value - oracle
+    far = max(abs(_far(attacked, up) - oracle) for up in (False, True))  # away to either side gives them away
+    level = _level(abs(gap), what, far)
+    few = level == "unsure" and abs(gap) <= LIMITS[what][0]
+    if level == "good" or few:
         sentence = "To this attack they look like people the model never saw."
+        sentence += " There are so few samples that this is not certain." if few else ""
     elif gap > 0:
         sentence = (
             f"The attack still leans towards yes, {number(gap)} points more than with a model that never saw them."
@@ -280,7 +289,7 @@ def _membership(record: Record) -> Finding:
         sentence = (
             f"They look {number(-gap)} points less familiar than to a model that never saw them. That stands out, too."
         )
-    return Finding(what, question, level, sentence, shown)
+    return Finding(what, question, level, sentence, shown, few)
 
 
 # ------------------------------------------------------------------------------------------ weighing
@@ -304,7 +313,7 @@ def _level(loss: float, what: str, far: float) -> Level:
 
 
 def _far(one: Score, up: bool) -> float:
-    """The unfavourable end of the interval, or the value where there is none."""
+    """One end of the interval, the upper one for ``up``, or the value where there is none."""
     end = one.high if up else one.low
     return end if finite(end) else one.value
 

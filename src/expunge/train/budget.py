@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from expunge.core.amounts import gigabytes
 from expunge.core.errors import ExpungeError
 from expunge.train.footprint import BYTES, Sizes
 
@@ -160,7 +161,3 @@ def _processes(found: Budget, machine: Machine, processes: int) -> int | None:
     shared = sum(i.bytes for i in on_device if i.name in SHARDED) * processes
     room = machine.free - sum(i.bytes for i in on_device if i.name not in SHARDED)
     return math.ceil(shared / room) if room > 0 and shared / room > processes else None
-
-
-def gigabytes(count: float) -> str:
-    return f"{count / GB:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"

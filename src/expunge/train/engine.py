@@ -106,13 +106,13 @@ class Engine:
     def gradients(self, forget: Sequence[Example], retain: Sequence[Example]) -> Terms:
         """Leave the gradients of one step in the parameters; returns the loss's terms.
 
-        In portions (``Scale.accumulate``) each counts by its share of the forget examples. Raises FloatingPointError
-        for a loss that is not a number.
+        In portions (``Scale.accumulate``) each counts by its share of the forget examples, or of the retain examples
+        where there are no others. Raises FloatingPointError for a loss that is not a number.
         """
         parts = portions(forget, retain, self.scale.accumulate)
         total: Terms = {}
         for turn, (some, beside) in enumerate(parts, 1):
-            weight = len(some) / len(forget)
+            weight = len(some) / len(forget) if forget else len(beside) / len(retain)
             with nullcontext() if turn == len(parts) else self.accelerator.no_sync(self.objective):
                 with quick(self.precision):
                     terms = self.objective(some, beside)
@@ -164,14 +164,20 @@ class Engine:
 def portions(
     forget: Sequence[Example], retain: Sequence[Example], count: int
 ) -> list[tuple[Sequence[Example], Sequence[Example]]]:
-    """A step's examples in at most ``count`` parts of like size, none without forget examples."""
-    count = min(count, len(forget))
+    """A step's examples in at most ``count`` parts of like size, each with some of whatever there is.
+
+    The trap: a part without retain examples would take its share of the weight from those that have some.
+    """
+    count = min([count, *(len(some) for some in (forget, retain) if some)])
     if count == 1:
         return [(forget, retain)]
 
+    walked = forget or retain
+    edges = [round(i * len(walked) / count) for i in range(count + 1)]
+
     def cut(examples: Sequence[Example]) -> list[Sequence[Example]]:
-        edges = [round(i * len(examples) / count) for i in range(count + 1)]
-        return [examples[a:b] for a, b in zip(edges, edges[1:])]
+        places = [round(edge * len(examples) / len(walked)) for edge in edges]
+        return [examples[a:b] for a, b in zip(places, places[1:])]
 
     return list(zip(cut(forget), cut(retain)))
 

@@ -10,13 +10,14 @@ import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from expunge.core.errors import ExpungeError
+from expunge.core.errors import Diverged, ExpungeError
+from expunge.core.options import senseless
 from expunge.core.run import Run
 from expunge.core.types import Example, Splits, Work
 from expunge.train.engine import Engine, Loss, Terms
@@ -28,12 +29,14 @@ __all__ = ["Enough", "Loss", "Schedule", "Terms", "fast_precision", "fit", "quic
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. Steps are counted in batches of the forget set.
+    """How long and how fast. Steps are counted in batches of the forget set, and whatever ``descents`` adds to them.
 
     ``retain_ratio`` retain examples accompany each forget example (0 gives none): the access rate to D_r.
     ``near`` is the share of them drawn from the forget batch's own source. ``precision`` is "fp32" or "bf16".
     ``least_steps`` adds epochs where the forget set is so small that it would be seen in fewer steps; ``most_steps``
-    (0: none) ends a run early whose forget set is so large that it would take more.
+    (0: none) ends a run early whose forget set is so large that it would take more. ``descents`` steps on the retain
+    examples alone follow each step on a forget batch alone; 0 takes both in one step. Raises ExpungeError for a number
+    that makes no sense.
     """
 
     epochs: int
@@ -48,21 +51,36 @@ class Schedule:
     precision: str = "fp32"
     least_steps: int = 0
     most_steps: int = 0
+    descents: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = [f"{name} {why}" for name, value in vars(self).items() if (why := senseless(name, value))]
+        few = ("retain_ratio", "weight_decay", "floor", "clip", "descents")
+        wrong += [f"{name} must be at least 0; got {vars(self)[name]}" for name in few if vars(self)[name] < 0]
+        shares = ("near", "warmup")
+        wrong += [f"{n} must lie between 0 and 1; got {vars(self)[n]}" for n in shares if not 0 <= vars(self)[n] <= 1]
+        if wrong:
+            raise ExpungeError(f"nothing can be trained by this: {'; '.join(wrong)}.")
 
     def steps(self, count: int) -> int:
         """Steps over a forget set of ``count`` examples."""
         per_epoch = math.ceil(count / self.batch)
         epochs = max(self.epochs, math.ceil(self.least_steps / max(1, per_epoch)))
-        return min(epochs * per_epoch, self.most_steps or epochs * per_epoch)
+        batches = min(epochs * per_epoch, self.most_steps or epochs * per_epoch)
+        return batches * (1 + self.descents)
 
     def work(self, count: int, passes: float = 1.0) -> Work:
-        """What training over ``count`` examples comes to, with ``passes`` of the task's loss for each."""
-        steps = self.steps(count)
-        return Work(steps, steps * min(self.batch, count) * passes, min(self.batch, count) * passes)
+        """What training over ``count`` examples comes to, with ``passes`` of the task's loss for each.
+
+        With ``descents``, ``passes`` are those of a step up and of the steps down that follow it, together.
+        """
+        steps, batch = self.steps(count), min(self.batch, count)
+        mean = passes / (1 + self.descents)
+        return Work(steps, steps * batch * mean, batch * (max(1.0, mean) if self.descents else mean))
 
 
 class Enough(Exception):
-    """A loss raises it when there is nothing left to do; ``fit`` then ends as after its last step."""
+    """Raised when there is nothing left to do; ``fit`` then ends as after its last step."""
 
 
 def fit(
@@ -74,16 +92,20 @@ def fit(
     *,
     what: str = "training",
     params: Iterable[nn.Parameter] | None = None,
+    before_step: Callable[[int], None] | None = None,
     after_backward: Callable[[], None] | None = None,
     state: Stateful | None = None,
 ) -> None:
     """Minimise ``loss`` over ``splits.forget`` (walked) beside ``splits.retain`` (drawn), in place.
 
-    ``params`` defaults to everything that requires a gradient; ``after_backward`` may mask gradients. Order and
+    ``params`` defaults to everything that requires a gradient; ``before_step`` is given the step's number and may
+    raise ``Enough``; ``after_backward`` may mask gradients. A loss may be asked several times in a step. Order and
     draws depend on ``run.seed`` only. ``state`` is what the loss or the mask remember from step to step, such as a
     generator of their own: it is saved with the training, and a stopped run goes on from there (``train.resuming``).
     """
     trained = [p for p in (params if params is not None else model.module.parameters()) if p.requires_grad]
+    if not (splits.retain and schedule.retain_ratio):
+        schedule = replace(schedule, descents=0)  # there is nothing to go down on
     steps = schedule.steps(len(splits.forget))
     engine = Engine(
         model, loss, trained, lambda chosen: _optimizer(chosen, schedule), schedule.precision, schedule.clip, run.scale
@@ -104,15 +126,21 @@ def fit(
         suppress(Enough),
     ):
         for step in training.steps(steps):
-            forget = [splits.forget[i] for i in walk.next()]
-            retain = _accompany(forget, near, far, schedule, rng)
+            if before_step:
+                before_step(step)
+            climbs = step % (1 + schedule.descents) == 0
+            forget = [splits.forget[i] for i in walk.next()] if climbs else []
+            beside = forget or splits.forget  # a step down alone is near all of them
+            alone = climbs and schedule.descents
+            wanted = 0 if alone else round(schedule.retain_ratio * min(schedule.batch, len(beside)))
+            retain = _accompany({e.source for e in beside}, wanted, near, far, schedule, rng)
             for group in optimizer.param_groups:
                 group["lr"] = schedule.lr * _factor(step, steps, schedule)
             optimizer.zero_grad(set_to_none=True)
             try:
                 terms = engine.gradients(forget, retain)
             except FloatingPointError as odd:
-                raise FloatingPointError(f"{what}: {odd} at step {step}; try a smaller lr.") from None
+                raise Diverged(f"{what}: {odd} at step {step}; try a smaller lr.") from None
             if after_backward:
                 after_backward()
             engine.clip()
@@ -148,12 +176,12 @@ def _by_source(retain: Sequence[Example]) -> tuple[dict[str, list[Example]], lis
     return near, list(retain)
 
 
-def _accompany(forget, near, everything, schedule: Schedule, rng: random.Random) -> list[Example]:
-    """Retain examples for one forget batch: ``near`` of them from its own sources, the others from anywhere else."""
-    wanted = round(schedule.retain_ratio * len(forget))
+def _accompany(
+    sources: set[str], wanted: int, near, everything, schedule: Schedule, rng: random.Random
+) -> list[Example]:
+    """Retain examples for a forget batch: ``near`` of them from its own sources, the others from anywhere else."""
     if not wanted or not everything:
         return []
-    sources = {e.source for e in forget}
     close = [e for s in sorted(sources) for e in near.get(s, [])]
     elsewhere = [e for s in sorted(near) if s not in sources for e in near[s]] or close
     count = round(schedule.near * wanted) if close else 0

@@ -16,9 +16,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from expunge.core.errors import Diverged
 from expunge.core.run import Run
 from expunge.core.types import Example, batches
-from expunge.train.ranking import CHUNK, Group
+from expunge.train.ranking import CHUNK
 from expunge.train.shards import own_part
 
 
@@ -70,21 +71,16 @@ class SquaredGradients:
                 total[start * CHUNK : start * CHUNK + len(piece)].addcmul_(piece, piece)
         self._count += 1
 
-    def mean(self, *, group: Group | None = None) -> dict[str, Tensor]:
-        """By name. Ends the streaming: the sums become the means, in place.
-
-        ``group``: every rank holds whole parameters and saw other examples, so sums and counts are added up. Leave it
-        out where parameters are sharded: their gradients were reduced before they were squared. Raises
-        FloatingPointError where a gradient was not finite.
-        """
-        count = torch.tensor(float(self._count))
-        if group is not None:
-            for x in (count, *self._sums.values()):
-                torch.distributed.all_reduce(x, group=group)  # type: ignore[arg-type]
+    def mean(self) -> dict[str, Tensor]:
+        """By name. Ends the streaming: the sums become the means, in place. Raises Diverged, a FloatingPointError,
+        where a gradient was not finite."""
         for name, total in self._sums.items():
-            total.div_(max(float(count), 1.0))
+            total.div_(max(float(self._count), 1.0))
             if not torch.isfinite(total.sum()):
-                raise FloatingPointError(f"a gradient of {name} is not finite, or too large to be squared")
+                raise Diverged(
+                    f"a gradient of {name} is not finite, or too large to be squared: evaluate the model first, since "
+                    "its loss on these examples may be no number; or compute in more places (--precision fp32)."
+                )
         return self._sums
 
 
@@ -97,14 +93,12 @@ def fisher(
     per: Literal["sample", "batch"] = "sample",
     batch: int = 16,
     what: str = "weighing parameters",
-    group: Group | None = None,
 ) -> dict[str, Tensor]:
     """Mean squared gradient of every parameter in ``named``, zero where the loss does not reach.
 
     ``loss`` gives [B]. ``per="sample"`` squares each example's own gradient, one backward pass for each through the
     graph of its batch: a contrastive loss keeps the neighbours that it needs, and with ``batch=1`` engines that allow
-    one backward pass only (FSDP) do as well. ``per="batch"`` squares the gradient of the batch's mean. ``group`` as in
-    ``SquaredGradients.mean``.
+    one backward pass only (FSDP) do as well. ``per="batch"`` squares the gradient of the batch's mean.
     """
     squares = SquaredGradients(named)
     with run.stage(what, len(examples)):
@@ -114,7 +108,7 @@ def fisher(
             for found in gradients(named, wanted, keep_graph=len(wanted) > 1):
                 squares.add(found)
             run.progress.advance(len(some))
-    return squares.mean(group=group)
+    return squares.mean()
 
 
 @contextmanager

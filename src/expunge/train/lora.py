@@ -14,8 +14,11 @@ from typing import Any
 
 from expunge.core.scale import Lora
 from expunge.train import adapters
+from expunge.train.adapters import LANGUAGE
 
 FOLDER = "adapter"
+TOWERS = ("vision", "text", "fusion")
+"""What is adapted where nobody says, of models that do not write."""
 
 
 @contextmanager
@@ -30,10 +33,10 @@ def lora_trained(model: Any, lora: Lora | None, folder: Path | None = None, seed
         yield
         return
     asked = {name: p.requires_grad for name, p in model.module.named_parameters()}
-    roles = [role.strip() for role in lora.roles.split("+")]
-    adapters.adapt(
-        model.module, model.parts(), rank=lora.r, alpha=lora.alpha, dropout=0.0, roles=roles, seed=seed
-    )  # fmt: skip
+    parts = model.parts()
+    own = LANGUAGE if set(LANGUAGE) <= set(parts) else TOWERS
+    roles = [role.strip() for role in lora.roles.split("+")] if lora.roles else own
+    adapters.adapt(model.module, parts, rank=lora.r, alpha=lora.alpha, dropout=0.0, roles=roles, seed=seed)
     try:
         yield
         if folder is not None:

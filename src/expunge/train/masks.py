@@ -1,7 +1,7 @@
 """Which weights may move: one bit for each, packed; made from importances without a sort, saved, joined, and held.
 
-A mask is made of a parameter's own part, so that under FSDP every rank has the masks of its shards; where importances
-are ranked over all ranks the thresholds are the same everywhere.
+A mask is made of a parameter's own part, so that under FSDP every rank has the masks of its shards. Importances are
+ranked before an engine shards anything: every rank then has them all, and the same thresholds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from expunge.core.errors import ExpungeError
 from expunge.core.run import Run
-from expunge.train.ranking import Group, chunks, kth_magnitude, magnitudes, size
+from expunge.train.ranking import chunks, kth_magnitude, magnitudes, size
 from expunge.train.resuming import once
 from expunge.train.shards import own_part
 
@@ -162,18 +162,18 @@ class Masks(dict[str, Mask]):
         return masks
 
 
-def greatest(importances: Mapping[str, Tensor], share: float, *, group: Group | None = None) -> Masks:
-    """The ``share`` in [0, 1] of all weights whose importance is greatest in magnitude, over all tensors and ranks.
+def greatest(importances: Mapping[str, Tensor], share: float) -> Masks:
+    """The ``share`` in [0, 1] of all weights whose importance is greatest in magnitude, over all tensors.
 
     Whatever equals the least of them is in, too, so a mask may hold more than was asked; what is zero is never in, so
     it may hold fewer. Raises ValueError as ``kth_magnitude`` does.
     """
     tensors = list(importances.values())
-    total = size(tensors, group=group)
+    total = size(tensors)
     wanted = round(share * total)
     if not 0 <= wanted <= total:
         raise ValueError(f"a share lies in [0, 1], not {share}")
-    least = kth_magnitude(tensors, total - wanted + 1, group=group) if wanted else math.inf
+    least = kth_magnitude(tensors, total - wanted + 1) if wanted else math.inf
 
     def chosen(piece: Tensor) -> Tensor:
         found = magnitudes(piece)

@@ -50,7 +50,7 @@ def own_recipe(asked: bool | Mapping[str, Any] | None) -> Recipe | None:
     if asked is None or asked is False:
         return None
     changes = {} if asked is True else asked
-    return options(Recipe, {**asdict(PAPER), **changes})
+    return options(Recipe, {**asdict(PAPER), **changes}, whose="--recipe")
 
 
 def train_original(start: Any, examples: Sequence[Example], run: Run, recipe: Recipe, *, what: str = "training") -> Any:

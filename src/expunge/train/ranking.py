@@ -3,7 +3,8 @@
 Two passes over the bit patterns of float32. Of numbers that are not negative the patterns stand in the numbers' own
 order, so the upper half of the pattern is a bin, the lower half a place in the bin: the first pass counts 65 536 bins
 and finds the one that holds the k-th, the second counts 65 536 places in that bin. Both counts are integers, so they
-are the same in any order, on any number of ranks, and on any device.
+are the same in any order and on any device. Every rank counts what it has, as each sees the whole batch
+(``train.rows``): of a tensor that an engine has sharded that is a part, whose order is not that of the whole.
 
 Half precision is widened, which is exact. Minus zero is zero. Infinities are the greatest magnitudes; NaN has no place
 in the order and is refused. Peak extra memory: ``EXTRA_BYTES``, however large the tensors are.
@@ -16,15 +17,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from expunge.train.shards import is_counted_here, own_part
+from expunge.train.shards import own_part
 
 CHUNK = 1 << 20  # elements looked at together; a multiple of 8, so that packed bits of a chunk are whole bytes
 EXTRA_BYTES = 24 << 20  # stated bound, as a test measures it; a tensor that is not contiguous is copied besides
 BINS = 1 << 16
 INFINITY = 0x7F800000  # its bit pattern; those of NaN are greater
 EXACT = (torch.float32, torch.bfloat16, torch.float16)
-
-Group = object  # a torch.distributed process group
 
 
 def chunks(x: Tensor) -> Iterator[Tensor]:
@@ -34,32 +33,28 @@ def chunks(x: Tensor) -> Iterator[Tensor]:
         yield from flat.split(CHUNK)
 
 
-def kth_magnitude(tensors: Sequence[Tensor], k: int, *, group: Group | None = None) -> float:
+def kth_magnitude(tensors: Sequence[Tensor], k: int) -> float:
     """The k-th smallest of all |x|, k from 1, as ``torch.kthvalue`` of the joined magnitudes would give it.
 
-    ``tensors`` are float32, bfloat16 or float16, of any shapes. With a process ``group`` the order is over the parts of
-    all its ranks, k included: every rank calls this and gets the same number. There a plain tensor is this rank's own
-    part, a DTensor knows its parts. Raises ValueError for a k that is out of range, for NaN and for other types, on all
-    ranks alike.
+    ``tensors`` are float32, bfloat16 or float16, of any shapes. Raises ValueError for a k that is out of range, for NaN
+    and for other types.
     """
     _check_types(tensors)
-    counted = [x for x in tensors if is_counted_here(x)]
     device = own_part(tensors[0]).device if len(tensors) else torch.device("cpu")
-    coarse = _summed(_coarse(counted, device), group)
+    coarse = _coarse(tensors, device)
     nan, total = int(coarse[BINS]), int(coarse[:BINS].sum())
     if nan:
         raise ValueError(f"{nan} of {total} numbers are NaN: they have no place in an order")
     if not 1 <= k <= total:
         raise ValueError(f"there are {total} numbers, so there is no {k}-th smallest")
     high, left = _place(coarse[:BINS], k)
-    low, _ = _place(_summed(_fine(counted, high, device), group), left)
+    low, _ = _place(_fine(tensors, high, device), left)
     return float(torch.tensor((high << 16) | low, dtype=torch.int32).view(torch.float32))
 
 
-def size(tensors: Iterable[Tensor], *, group: Group | None = None) -> int:
-    """How many numbers there are, each counted once over all ranks of the ``group``."""
-    counted = torch.tensor([sum(own_part(x).numel() for x in tensors if is_counted_here(x))])
-    return int(_summed(counted, group))
+def size(tensors: Iterable[Tensor]) -> int:
+    """How many numbers there are."""
+    return sum(own_part(x).numel() for x in tensors)
 
 
 def magnitudes(chunk: Tensor) -> Tensor:
@@ -94,13 +89,6 @@ def _place(counts: Tensor, k: int) -> tuple[int, int]:
     reached = counts.cumsum(0)
     at = int(torch.searchsorted(reached, k))
     return at, k - int(reached[at] - counts[at])
-
-
-def _summed(counts: Tensor, group: Group | None) -> Tensor:
-    """Summed over the ranks of a group, in place."""
-    if group is not None:
-        torch.distributed.all_reduce(counts, group=group)  # type: ignore[arg-type]
-    return counts
 
 
 def _check_types(tensors: Iterable[Tensor]) -> None:

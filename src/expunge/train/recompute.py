@@ -2,7 +2,7 @@
 
 Memory for time: what is kept of a layer is its input. The numbers are the same bit for bit on a CPU. transformers' own
 switch works in training mode only, and unlearning trains in evaluation mode; so it is done here, for the layers that a
-model names in ``recomputable``.
+model names in ``recomputable``, or in ``_no_split_modules`` as transformers calls them.
 Paper: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
 """
 
@@ -46,7 +46,7 @@ def run(layer: nn.Module, call: Callable[..., Any], *given: Any) -> Any:
 
 def layers(module: nn.Module) -> list[nn.Module]:
     """The layers of a model by the names of their classes; those of momentum copies take no gradient and stay."""
-    names = set(getattr(module, "recomputable", ()))
+    names = set(getattr(module, "recomputable", None) or getattr(module, "_no_split_modules", None) or ())
     return [m for m in module.modules() if {c.__name__ for c in type(m).__mro__} & names]
 
 

@@ -1,4 +1,4 @@
-"""Tensors that an engine has spread over ranks (FSDP2's DTensor): the part that lies here, and whose it is to count."""
+"""Tensors that an engine has spread over ranks (FSDP2's DTensor): the part that lies here, and the whole."""
 
 from __future__ import annotations
 
@@ -33,17 +33,3 @@ def parted(value: Any, like: Any) -> Any:
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
-
-
-def is_counted_here(x: Tensor) -> bool:
-    """Whether this rank's part enters a sum over all ranks: of a part that several ranks hold alike only the first's.
-
-    A plain tensor always does. Raises ValueError for a DTensor whose ranks hold summands instead of parts.
-    """
-    if not is_sharded(x):
-        return True
-    spread: Any = x
-    if any(placement.is_partial() for placement in spread.placements):
-        raise ValueError("this tensor's ranks hold summands of it: reduce it first (full_tensor or redistribute)")
-    place = spread.device_mesh.get_coordinate() or []
-    return all(p.is_shard() or at == 0 for p, at in zip(spread.placements, place))

@@ -1,4 +1,4 @@
-"""Up on what is forgotten, down on what is kept: both in one step, or in turns."""
+"""Up on what is forgotten, down on what is kept: both in one step, or in turns (``Schedule.descents``)."""
 
 from __future__ import annotations
 
@@ -16,29 +16,24 @@ Order = Literal["sum", "alternate"]
 
 @dataclass
 class Slopes:
-    """The terms of gradient difference, as ``fit`` takes them: both, or the one whose turn it is.
+    """The terms of gradient difference, as ``fit`` takes them: of whatever it gives.
 
-    ``ceiling`` is in nats: an example's loss is climbed no further (0: for ever). In turns ``descents`` steps down
-    follow each step up. Save ``turn`` with the training.
+    ``ceiling`` is in nats: an example's loss is climbed no further (0: for ever).
     """
 
     model: Backbone
-    order: Order = "sum"
     forget_weight: float = 1.0
     retain_weight: float = 1.0
     ceiling: float = 0.0
-    descents: int = 1
-    turn: int = 0
     climbs: bool = True  # whether the last step did
 
     def terms(self, forget: Sequence[Example], retain: Sequence[Example]) -> dict[str, Tensor]:
         model = self.model
-        self.climbs = self.order == "sum" or self.turn % (1 + self.descents) == 0 or not retain
-        self.turn += 1
+        self.climbs = bool(forget)
         terms: dict[str, Tensor] = {}
-        if self.climbs:
+        if forget:
             each = model.loss(model.collate(forget))
             terms["forget"] = -self.forget_weight * (stop_above(each, self.ceiling) if self.ceiling else each).mean()
-        if retain and (self.order == "sum" or not self.climbs):
+        if retain:
             terms["retain"] = self.retain_weight * model.loss(model.collate(retain)).mean()
         return terms

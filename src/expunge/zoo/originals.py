@@ -7,14 +7,15 @@ package, with the same key beside them.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import time
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from expunge.core.cache import cached
+from expunge.core.errors import ExpungeError
 from expunge.core.run import Run
 from expunge.core.spec import canonical, digest
 from expunge.core.types import Corpus
@@ -28,9 +29,14 @@ COST = "cost.json"
 
 
 def key(start: str, corpus: Corpus, without: Collection[str], seed: int, recipe: Recipe) -> dict[str, Any]:
-    """All that decides which model comes out, but for the arithmetic of the machine (see ``found``)."""
+    """All that decides which model comes out, but for the arithmetic of the machine, which the cache adds.
+
+    Raises ExpungeError for a folder without safetensors: there would be nothing to tell its model from others by.
+    """
     place = shelf.locate(shelf.beginning(start, corpus.task))
     weights = sorted([place] if place.is_file() else place.glob("*.safetensors"))
+    if not weights:
+        raise ExpungeError(f"{place} holds no safetensors, so no original can be made from it.")
     return {
         "what": "original",
         "start": _sha256(weights),
@@ -58,7 +64,8 @@ def original(
 
     A shipped model serves when its key fits; otherwise the cache does, and it is trained when it is in neither.
     ``fresh`` passes the shipped ones by. Which it was is added to ``run.facts`` as ``shipped_models``.
-    ``run.seconds["training"]`` is what its training took, now or when it was kept; a shipped one does not say.
+    ``run.seconds["training"]`` is what its training took, all legs of it, now or when it was kept; a shipped one does
+    not say. ``run``'s clock begins anew where it is trained.
     """
     recipe = recipe or RECIPES[corpus.task]
     wanted = key(start, corpus, without, run.seed, recipe)
@@ -70,9 +77,9 @@ def original(
 
     def build(folder: Path) -> None:
         what = "training the original model" if not without else "training without them (retrain)"
-        begun = time.perf_counter()
+        run.begin()  # another process that was just making it may have been awaited, in one leg only
         train_original(shelf.start(start, corpus.task), kept, run, recipe, what=what).save_pretrained(folder)
-        (folder / COST).write_text(json.dumps({"seconds": time.perf_counter() - begun}), encoding="utf-8")
+        (folder / COST).write_text(json.dumps({"seconds": run.clock()}), encoding="utf-8")
 
     # Models made in bfloat16 and in float32 differ slightly, so each has its own place in the cache.
     place = cached({**wanted, "precision": fast_precision(), "fresh": fresh}, build)
@@ -100,9 +107,10 @@ def ship(model: Any, name: str, made_from: dict[str, Any], card: dict[str, Any])
 
 
 def _sha256(files: list[Path]) -> str:
-    import hashlib
-
+    """Of the files as if they were one. (``bench.plan.weights`` hashes hashes: neither may change, or all that is
+    kept is lost.)"""
     total = hashlib.sha256()
     for file in files:
-        total.update(file.read_bytes())
+        with open(file, "rb") as opened:
+            hashlib.file_digest(opened, lambda: total)
     return total.hexdigest()

@@ -44,7 +44,7 @@ def locate(name: str | Path) -> Path:
     """The folder or file that ``name`` means: a zoo name, or a path that exists.
 
     A hub id is looked for in the local hub cache only: nothing is downloaded here. Raises UnknownName otherwise, and
-    ExpungeError with the command for a model of the zoo that has yet to be made.
+    ExpungeError for a path that does not exist and, with the command, for a model of the zoo that has yet to be made.
     """
     if str(name) in names():
         return WEIGHTS / str(name)
@@ -55,7 +55,9 @@ def locate(name: str | Path) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path
-    if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+    if str(name).startswith((".", "/", "~")) or str(name).count("/") > 1 or path.suffix in FILES:
+        raise ExpungeError(f"there is no file or folder {path.absolute()}.{_nearest(path)}")
+    if "/" in str(name):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -68,6 +70,14 @@ def locate(name: str | Path) -> Path:
     raise UnknownName("model", str(name), [*names(), *UNSHIPPED])
 
 
+def _nearest(path: Path) -> str:
+    """A name like it in the same folder, as a sentence."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 1) if path.parent.is_dir() else []
+    return f" Did you mean {path.parent / near[0]}?" if near else ""
+
+
 def stamp(name: str | Path) -> str:
     """Tells whether a model's files are still the same: a hash of names, sizes and times, not of their content."""
     place = locate(name)
@@ -76,45 +86,82 @@ def stamp(name: str | Path) -> str:
     return digest([[name, told.st_size, told.st_mtime_ns] for name, told in found])[:32]
 
 
+FILES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+"""What a file of weights is called: such a name is no hub id."""
+
+
 def load(name: str | Path, precision: Precision = "auto") -> Any:
     """The backbone that ``name`` means, on the CPU, in eval mode. What a folder holds decides its class.
 
     Models that are unlearned come in float32. Generators come in the ``precision`` asked for: ``auto`` is float32
-    unless they are big and the hardware computes in bfloat16.
+    unless they are big and the hardware computes in bfloat16. Raises ExpungeError for a folder whose weights are no
+    safetensors.
     """
     place = locate(name)
     if place.is_file():
         return _released(place)
     from expunge.backbones.saved import dtype
 
-    if (place / "model_index.json").exists():
+    kind = backbone_of(place)
+    if kind == "stable_diffusion":
         from expunge.backbones.stable_diffusion import StableDiffusion
 
         return StableDiffusion.from_pretrained(place, dtype=dtype(place, precision))
-    told = place / "config.json"
-    if not told.exists():
-        raise ExpungeError(f"{place} holds no model: there is no config.json and no model_index.json in it.")
-    kind = json.loads(told.read_text(encoding="utf-8")).get("model_type", "nothing")
-    if kind.partition("-")[0] == "albef":
-        from expunge.backbones import albef
-
-        return albef.load(place)
-    if kind == "blip":
-        from expunge.backbones import blip
-
-        return blip.load(place)
-    if kind == "blip-2":
+    if kind == "blip2":
         from expunge.backbones.blip2 import Blip2
 
         return Blip2.from_pretrained(place, dtype=dtype(place, precision), eight_bit=precision == "int8")
-    from expunge.backbones import mllm
+    from expunge.backbones import albef, blip, mllm
 
-    if kind in mllm.FAMILIES:
-        return mllm.load(place)
-    raise ExpungeError(
-        f"{place} holds a model of type {kind!r}; this version knows albef, blip, blip-2, "
-        f"{', '.join(mllm.FAMILIES)} and Stable Diffusion."
-    )
+    return {"albef": albef, "blip": blip, "mllm": mllm}[kind].load(_checked(place))
+
+
+def backbone_of(name: str | Path) -> str:
+    """The plug-in that opens this model, by what its folder says; "" for a released checkpoint, whose tensors tell.
+
+    Raises ExpungeError for a folder that none of them opens, and for a checkpoint without the words that it needs.
+    """
+    place = locate(name)
+    if place.is_file():
+        if not any((place.parent / words).exists() for words in ("vocab.txt", "tokenizer.json")):
+            raise ExpungeError(
+                f"{place.parent / 'vocab.txt'} does not exist: a released checkpoint needs BERT's word list. Put "
+                "bert-base-uncased's vocab.txt beside it."
+            )
+        return ""
+    if (place / "model_index.json").exists():
+        return "stable_diffusion"
+    told = place / "config.json"
+    if not told.exists():
+        raise ExpungeError(f"{place} holds no model: there is no config.json and no model_index.json in it.")
+    try:
+        kind = str(json.loads(told.read_text(encoding="utf-8")).get("model_type", "nothing"))
+    except (ValueError, AttributeError) as error:
+        raise ExpungeError(f"{told} cannot be read: {error}. Fetch the model again.") from None
+    from expunge.backbones.mllm.families import FAMILIES
+
+    known = {"albef": "albef", "blip": "blip", "blip-2": "blip2", **dict.fromkeys(FAMILIES, "mllm")}
+    kind = "albef" if kind.partition("-")[0] == "albef" else kind
+    if kind not in known:
+        raise ExpungeError(
+            f"{place} holds a model of type {kind!r}; this version knows {', '.join(known)} and Stable Diffusion."
+        )
+    return known[kind]
+
+
+def _checked(place: Path) -> Path:
+    """The folder. Raises ExpungeError where its weights would not be read from safetensors.
+
+    The trap: beside safetensors of another name, or of a variant that is not asked for, transformers takes the pickle.
+    """
+    from expunge.backbones.saved import variant
+
+    if (named := variant(place)) is not None:
+        raise ExpungeError(
+            f"{place} holds its weights as the variant {named!r} only, which this kind of model is not opened from. "
+            "Take model.safetensors of the same model."
+        )
+    return place
 
 
 def _released(place: Path) -> Any:

@@ -142,7 +142,7 @@ def _tokenizer(place: Path, max_tokens: int):
     if not words.exists():
         raise ExpungeError(
             f"{words}: a released ALBEF checkpoint needs BERT's word list. Put bert-base-uncased's vocab.txt beside "
-            "the checkpoint, or name it with vocabulary=."
+            "the checkpoint."
         )
     lines = words.read_text(encoding="utf-8").splitlines()
     return BertTokenizerFast(vocab={w: i for i, w in enumerate(lines)}, do_lower_case=True, model_max_length=max_tokens)

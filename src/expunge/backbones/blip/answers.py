@@ -78,9 +78,8 @@ class BlipAnswers(Grown):
         m.text_decoder.bert.load_state_dict(m.text_encoder.state_dict())
 
     def parts(self) -> dict[str, nn.Module]:
-        """As ``Towers.parts``; ``decoder`` is the answer decoder without ``head``, its last layers over the words."""
-        decoder = self.module.text_decoder
-        return {**super().parts(), "decoder": decoder.bert, "head": decoder.cls}
+        """As ``Towers.parts``; ``decoder`` is the answer decoder with its layers over the words."""
+        return {**super().parts(), "decoder": self.module.text_decoder}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Adds choice_ids, choice_mask [B, C, L] and target [B] to the pictures and questions.

@@ -110,7 +110,7 @@ class BlipProcessor:
         else:
             raise ExpungeError(
                 f"{words}: a released BLIP checkpoint needs BERT's word list. Put bert-base-uncased's vocab.txt beside "
-                "the checkpoint, or name it with vocabulary=."
+                "the checkpoint."
             )
         tokenizer = _with_marks(tokenizer)
         marks = tokenizer.convert_tokens_to_ids([DEC, ENC])

@@ -202,11 +202,15 @@ class Mllm:
             eos_token_id=self.prompter.end_ids,
             pad_token_id=self.prompter.tokenizer.pad_token_id,
         )
-        was_training = self.module.training
+        # The trap: what ``settings`` leaves open is taken from the folder's generation_config.json, and a penalty on
+        # repeated words falls on the options that a question lists.
+        own, was_training = self.module.generation_config, self.module.training
         self.module.eval()
+        self.module.generation_config = settings
         try:
             ids = self.module.generate(**batch, generation_config=settings)
         finally:
+            self.module.generation_config = own
             self.module.train(was_training)
         return self.prompter.read(ids[:, batch["input_ids"].shape[1] :])
 

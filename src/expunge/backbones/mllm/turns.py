@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from expunge.core.types import LABELS, Example, Picture
+from expunge.core.types import DESCRIBE, LABELS, Example, Picture
 
-DESCRIBE = "what is in the picture"
 JUDGE = "{} . is that so"
 VERDICTS = dict(zip(LABELS, ("no", "maybe", "yes")))
 """How a label is said; in the order of ``LABELS``."""

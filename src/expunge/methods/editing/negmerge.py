@@ -61,7 +61,7 @@ class NegMerge(Method[Backbone]):
         return Schedule(self.epochs, rate, self.batch, least_steps=self.least_steps)
 
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work:
-        one = self.schedule(0.0).work(forget)
+        one = self.schedule(1.0).work(forget)  # the rate changes no step
         return replace(one, steps=len(self.rates) * one.steps, pairs=len(self.rates) * one.pairs)
 
 

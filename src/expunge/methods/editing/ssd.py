@@ -38,8 +38,12 @@ class SSD(Method[Backbone]):
     examples: int = 512  # of all training data, at most
 
     def unlearn(self, model: Backbone, splits: Splits, run: Run) -> Backbone:
+        rng = random.Random(f"ssd:{run.seed}")
         everything = [*splits.forget, *splits.retain]
-        some = random.Random(f"ssd:{run.seed}").sample(everything, min(self.examples, len(everything)))
+        some = rng.sample(everything, min(self.examples, len(everything)))
+        # Shuffled as those are: in file order a batch holds one owner's pairs, and where pairs contrast their loss is
+        # another.
+        forget = rng.sample(list(splits.forget), len(splits.forget))
         named = importance.trained(model.module)
         torch.manual_seed(run.seed)
         with run.timed("gradients"), repeatable():
@@ -47,7 +51,7 @@ class SSD(Method[Backbone]):
                 importance.fisher(
                     named, lambda x: model.loss(model.collate(x)), part, run, per=self.per, batch=self.batch, what=what
                 )
-                for part, what in ((splits.forget, "weighing the forgotten"), (some, "weighing everything"))
+                for part, what in ((forget, "weighing the forgotten"), (some, "weighing everything"))
             ]
         count = dampen(named, *weighed, self.alpha, self.dampening)
         run.facts["dampened_share"] = count / max(1, sum(p.numel() for p in named.values()))

@@ -41,7 +41,6 @@ from expunge.train.engine import need_whole_weights
 from expunge.train.fit import Enough, Schedule, fit, repeatable
 from expunge.train.measure import share_right
 from expunge.train.pairs import owner, with_strange_texts
-from expunge.train.resuming import Fields
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Adversarial(Method[Fuses]):
             run,
             self.schedule,
             what="unlearning beside twins (Adv)",
-            state=Fields(duel, "steps"),
+            before_step=duel.judge,
         )
         return model
 
@@ -138,7 +137,7 @@ class Twin:
 
 
 class Duel:
-    """The loss of one step; ends the training once nothing of D_f is answered rightly."""
+    """The loss of one step, and the end of the training once nothing of D_f is answered rightly."""
 
     def __init__(
         self,
@@ -157,12 +156,8 @@ class Duel:
             (p, p.detach().clone(), 1 - omega[name]) for name, p in model.module.named_parameters() if name in omega
         ]
         self.per_epoch = math.ceil(len(splits.forget) / options.batch)
-        self.steps = 0
 
     def terms(self, forget: Sequence[Example], _: Sequence[Example]) -> dict[str, Tensor]:
-        if self.steps and self.steps % self.per_epoch == 0:
-            self._enough()
-        self.steps += 1
         twins = [t for e in forget for t in self.twins.get(e.id, ())]
         n_f, n_a = len(forget), len(twins)
         terms = {"forget": -n_f / (n_f + n_a) * right_loss(self.model, self.model.collate(forget))}
@@ -175,12 +170,13 @@ class Duel:
         drift = torch.stack([(weight * (p - p0).square()).sum() for p, p0, weight in self.anchors]).sum()
         return terms | {"drift": self.options.strength / 2 * drift}
 
-    def _enough(self) -> None:
-        if self.options.stop_at < 0:
+    def judge(self, step: int) -> None:
+        """After every epoch: raises Enough once no more of D_f is answered rightly than ``stop_at``."""
+        if self.options.stop_at < 0 or not step or step % self.per_epoch:
             return
         some = self.splits.forget[: self.options.importance_pairs]
         known = share_right(self.model, some, self.splits.holdout[:256], seed=self.run.seed)
-        self.run.log(what="adversarial", step=self.steps, known=known)
+        self.run.log(what="adversarial", step=step, known=known)
         if known <= self.options.stop_at:
             raise Enough
 

@@ -106,7 +106,7 @@ class CSE(Method[Fuses]):
         editor = Editor(self, model, splits, anchors, run.seed)
         parts = model.parts()
         # "p from the pretrained classifier": head (or answer decoder) and temperature stay as they are.
-        classifier = parts["head"] if "head" in parts else parts["decoder"]
+        classifier = parts["decoder"] if "decoder" in parts else parts["head"]
         with run.timed("cse"), frozen([*classifier.parameters(), model.temperature]):
             fit(
                 model,
@@ -289,7 +289,8 @@ class Editor:
         if o.alpha_site in ("off", "fixed"):
             # off: both gradients whole (weights one for P and N alike are set in _pair)
             value = o.alpha_fixed
-            return torch.full(text.mask.shape, value), torch.full(text_r.mask.shape, value)
+            one, other = (torch.full(t.mask.shape, value, device=t.mask.device) for t in (text, text_r))
+            return one, other
         with torch.no_grad():
             encoder = self.frozen or self.model
             if self.frozen is not None:

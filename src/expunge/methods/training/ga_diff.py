@@ -12,13 +12,12 @@ Departs: (1) both terms stand in one step (``order=sum``), as TOFU and CLEAR hav
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from expunge.core.run import Run
 from expunge.core.types import Backbone, Method, Splits, Work
 from expunge.train.fit import Schedule, fit
-from expunge.train.resuming import Fields
 from expunge.train.slopes import Order, Slopes
 
 
@@ -36,17 +35,19 @@ class GADiff(Method[Backbone]):
     ceiling: float = 0.0  # nats at which an example's loss is climbed no further; 0: never
 
     def unlearn(self, model: Backbone, splits: Splits, run: Run) -> Backbone:
-        slopes = Slopes(model, self.order, retain_weight=self.retain_weight, ceiling=self.ceiling)
-        state = Fields(slopes, "turn")
-        fit(model, slopes.terms, splits, run, self.schedule, what="gradient difference", state=state)
+        slopes = Slopes(model, retain_weight=self.retain_weight, ceiling=self.ceiling)
+        fit(model, slopes.terms, splits, run, self.schedule, what="gradient difference")
         return model
 
     @property
     def schedule(self) -> Schedule:
-        twice = 2 if self.order == "alternate" else 1
+        descents = 1 if self.order == "alternate" else 0
         return Schedule(
-            twice * self.epochs, self.lr, self.batch, self.retain_ratio, self.near, least_steps=twice * self.least_steps
-        )
+            self.epochs, self.lr, self.batch, self.retain_ratio, self.near,
+            least_steps=self.least_steps, descents=descents,
+        )  # fmt: skip
 
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work:
-        return self.schedule.work(forget, 1 + (self.retain_ratio if retain else 0.0))
+        kept = self.retain_ratio if retain else 0.0
+        plan = self.schedule if kept else replace(self.schedule, descents=0)
+        return plan.work(forget, 1 + kept)

@@ -19,7 +19,9 @@ Departs: (1) official code apart, the mask holds the weight itself: AdamW's mome
     or larger than D_r. With adapters the masks are those of the adapters' own weights; a first matrix whose second is
     zero has no gradient on either side, a ratio of 1, and so is in. (3) F is measured without dropout, P on at most
     ``weighed`` examples besides those about the forgotten. (4) lr, batch and steps are this house's; the paper has
-    1e-5, 4 and one epoch of D_r.
+    1e-5, 4 and one epoch of D_r. (5) the loss is of the answer's tokens, a mean for each example, with
+    ``official_code``, too; the released program counts every token that is no pad, of question and picture as well, in
+    one mean of a batch (data_process/CLEAR_process.py:167-218).
 """
 
 from __future__ import annotations
@@ -40,7 +42,6 @@ from expunge.train import importance
 from expunge.train.constrain import frozen
 from expunge.train.fit import Schedule, fit, repeatable
 from expunge.train.masks import Masks, made_once, only_inside, outweighing
-from expunge.train.resuming import Fields
 from expunge.train.slopes import Order, Slopes
 
 SEEING = ("vision", "projector")
@@ -80,19 +81,20 @@ class MMUnlearner(Method[Backbone]):
         for part, names in groups(model).items():
             inside, total = (sum(f(masks[n]) for n in names if n in masks) for f in (lambda m: m.count(), len))
             run.facts[f"mask_share_{part}"] = inside / max(1, total)
-        slopes = self._slopes(model, seen)
+        slopes = Slopes(model, self.forget_weight, self.retain_weight, self.ceiling)
         holding = nullcontext() if self.official_code else only_inside(named, masks)
         with holding:
             fit(
                 model, slopes.terms, seen, run, self.schedule(len(seen.forget), len(seen.retain)), what="MMUnlearner",
-                after_backward=self._clearing(named, masks, slopes), state=Fields(slopes, "turn"),
+                after_backward=self._clearing(named, masks, slopes),
             )  # fmt: skip
         return model
 
     def masks(self, model: Backbone, splits: Splits, run: Run) -> Masks:
         """One for every parameter that may move, by its name in the model as it is, adapters included."""
         rng = random.Random(f"mmunlearner:{run.seed}")
-        forget, retain = pictured(splits.forget), list(pictured(splits.retain))
+        # Shuffled, as those who stay are: one person's facts in one batch would add up, and weigh more when squared.
+        forget, retain = (rng.sample(some, len(some)) for some in map(pictured, (splits.forget, splits.retain)))
         retain = rng.sample(retain, min(self.weighed or len(retain), len(retain)))
         who = {e.group for e in splits.forget} - {None}
         said = [e for e in (*splits.forget, *splits.retain) if not e.pictured]
@@ -119,11 +121,6 @@ class MMUnlearner(Method[Backbone]):
         with frozen([p for p in model.module.parameters() if id(p) not in chosen]):
             return importance.fisher(names, loss, examples, run, per=self.per, batch=self.weighed_batch)
 
-    def _slopes(self, model: Backbone, seen: Splits) -> Slopes:
-        descents = max(1, len(seen.retain) // len(seen.forget)) if self.official_code else 1
-        order: Order = "alternate" if self.official_code else self.order
-        return Slopes(model, order, self.forget_weight, self.retain_weight, self.ceiling, descents)
-
     def _clearing(self, named: Named, masks: Masks, slopes: Slopes) -> Callable[[], None]:
         """What keeps gradients inside the masks, after each backward pass."""
 
@@ -139,18 +136,18 @@ class MMUnlearner(Method[Backbone]):
         return clear_ascents if self.official_code else clear
 
     def schedule(self, forget: int, retain: int) -> Schedule:
-        period = 1
+        descents = 1 if self.order == "alternate" else 0
         if self.official_code:
-            period += max(1, retain // max(1, forget))
-        elif self.order == "alternate":
-            period += 1
+            descents = max(1, retain // max(1, forget))
         ratio = self.retain_ratio if retain else 0.0
         return Schedule(
-            period * self.epochs, self.lr, self.batch, ratio, self.near, least_steps=period * self.least_steps
-        )
+            self.epochs, self.lr, self.batch, ratio, self.near,
+            least_steps=self.least_steps, descents=descents if ratio else 0,
+        )  # fmt: skip
 
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work:
-        one = self.schedule(forget, retain).work(forget, 1 + (self.retain_ratio if retain else 0.0))
+        plan = self.schedule(forget, retain)
+        one = plan.work(forget, 1 + max(1, plan.descents) * plan.retain_ratio)
         read = 2 * (forget + min(self.weighed or retain, retain))  # once for each mask
         return Work(one.steps, one.pairs + read, one.batch)
 

@@ -55,7 +55,7 @@ class MultiDelete(Method[Fuses]):
     unimodal: Literal["both", "image", "off"] = "both"  # L_uni
 
     def unlearn(self, model: Fuses, splits: Splits, run: Run) -> Fuses:
-        eraser = Eraser(self, model, run.seed)
+        eraser = Eraser(self, model, run.seed, splits.forget)
         fit(
             model,
             eraser.terms,
@@ -82,7 +82,8 @@ class MultiDelete(Method[Fuses]):
 class Eraser:
     """The three losses against the frozen original."""
 
-    def __init__(self, options: MultiDelete, model: Fuses, seed: int):
+    def __init__(self, options: MultiDelete, model: Fuses, seed: int, spare: Sequence[Example] = ()):
+        self.spare = spare  # whose texts are borrowed where a step has no retained pairs
         self.options, self.model, self.original = options, model, reference(model)
         self.rng = random.Random(f"multidelete:{seed}")
         self.chooses = isinstance(model, Answers)
@@ -95,7 +96,7 @@ class Eraser:
             image_0, text_0 = self.original.encode_images(batch), self.original.encode_texts(batch)
         terms: dict[str, Tensor] = {}
         if o.decoupling:
-            strange = model.collate(with_strange_texts(forget, retain, self.rng))
+            strange = model.collate(with_strange_texts(forget, retain or self.spare, self.rng))
             with torch.no_grad():
                 strange_text = self.original.encode_texts(strange)
             if self.chooses or o.decouple != "similarity":

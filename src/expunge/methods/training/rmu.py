@@ -3,14 +3,14 @@
 Equation: min over theta of E_{D_f} |h_theta(x) - c u|^2 + a E_{D_r} |h_theta(x) - h_0(x)|^2, mean over tokens and d.
 Symbols: h [T, d], hidden states of the whole sequence after one layer of the language model, h_0 of the model as it
     was; u [d], a random direction with entries in [0, 1) and unit length; c, its length: ``steer`` times the mean
-    length of h_0 on D_f, or with ``relative=false`` ``steer`` itself; a, ``alpha``.
-Paper: Li et al., "The WMDP Benchmark: Measuring and Reducing Malicious Use With Unlearning" (ICML 2024), layer 7 of 32,
-    the MLP output weights of that layer and the two before it; the length relative to h_0 is Dang et al., "On Effects
-    of Steering Latent Representation for LLM Unlearning" (AAAI 2025).
+    length of h_0 on the step's forget batch, or with ``relative=false`` ``steer`` itself; a, ``alpha``.
+Paper: Li et al., "The WMDP Benchmark: Measuring and Reducing Malicious Use With Unlearning" (ICML 2024), layer 7 of 32
+    counted from zero, the MLP output weights of that layer and the two before it; the length relative to h_0 is Dang et
+    al., "On Effects of Steering Latent Representation for LLM Unlearning" (AAAI 2025).
 Checked against: somvy/multimodal_unlearning bb14c96, mm/trainer.py:302-330 (layer 7, the direction's draw, c 300, a 1),
     as restated in spec/methods.md §6.6. Its mean over tokens before the distance, which pads enter, is not copied.
-Departs: (1) layer 7 is a depth, so that small models have one. (2) pictures' tokens count like words: they are in the
-    sequence. (3) a is the paper's program's default, and not tuned.
+Departs: (1) layer 7, the eighth, is a depth, so that small models have one. (2) pictures' tokens count like words: they
+    are in the sequence. (3) a is the paper's program's default, and not tuned.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RMU(Method[Generates]):
     least_steps: int = 24  # more epochs where the forget set is so small that it would be seen in fewer steps
     lr: float = 1e-4  # AdamW's peak
     batch: int = 16  # forgotten examples per step
-    depth: float = 7 / 32  # how deep in the language model the layer lies, in (0, 1]
+    depth: float = 8 / 32  # how deep in the language model the layer lies, in (0, 1]
     steer: float = 5.0  # c
     relative: bool = True  # whether c is in mean lengths of the forgotten's own states
     alpha: float = 100.0  # a

@@ -54,7 +54,7 @@ class SalUn(Method[Backbone]):
         wrong = Wrong(random.Random(f"salun:{run.seed}"))
 
         def loss(forget: Sequence[Example], retain: Sequence[Example]) -> dict[str, Tensor]:
-            other = mislabelled(forget, retain or splits.retain, wrong.rng)
+            other = mislabelled(forget, retain or splits.retain or splits.forget, wrong.rng)
             terms = {"forget": model.loss(model.collate(other)).mean()}
             return terms | retained(model, retain, self.retain_weight)
 
@@ -71,9 +71,11 @@ class SalUn(Method[Backbone]):
     def masks(self, model: Backbone, forget: Sequence[Example], run: Run) -> Masks:
         """One for every parameter that is trained."""
         named = importance.trained(model.module)
+        # Shuffled: in file order a batch holds one owner's pairs, whose loss is another where pairs contrast.
+        shuffled = random.Random(f"salun:masks:{run.seed}").sample(list(forget), len(forget))
         torch.manual_seed(run.seed)
         with run.timed("gradients"), repeatable():
-            losses = (model.loss(model.collate(some)).sum() for some in batches(forget, self.batch))
+            losses = (model.loss(model.collate(some)).sum() for some in batches(shuffled, self.batch))
             found = importance.summed(named, losses)
         unreached = {n: torch.zeros_like(p, dtype=torch.float32) for n, p in named.items() if n not in found}
         return greatest(found | unreached, self.share)
