@@ -229,6 +229,7 @@ def _check(method: type, scenario: Scenario, against: str | None) -> None:
         plugins.check_fit(method, plugins.find("backbones", kind), scenario.task, scenario.model)
     if "retrain" in (against, plugins.method_name(method)):
         scenario.check_start()
+        shelf.locate(scenario.pretrained or scenario.model)
     elif against:
         retrained_scores(against)
 

@@ -143,14 +143,11 @@ class Scenario:
 
     def check_start(self) -> None:
         """Raises ExpungeError where there is nothing to retrain from."""
-        if self.makes_original:
-            return
-        if not self.pretrained:
+        if not self.makes_original and not self.pretrained:
             raise ExpungeError(
                 "retraining on your own data needs the model that the original was trained from: "
                 "name it with --pretrained, or let --make-original train the original from --model."
             )
-        shelf.locate(self.pretrained)
 
     def original(self) -> Any:
         """The model that knows everybody: the user's own, or the pretrained one trained on the data."""

@@ -115,7 +115,7 @@ def fit(
     optimizer = engine.optimizer
     rng = random.Random(f"fit:{run.seed}")
     torch.manual_seed(run.seed)
-    near, far = _by_source(splits.retain)
+    kept = _by_source(splits.retain)
     walk = Walk(len(splits.forget), schedule.batch, rng)
     parts: dict[str, Stateful] = {**engine.parts(), "walk": walk} | ({} if state is None else {"loss": state})
     with (
@@ -133,7 +133,7 @@ def fit(
             beside = forget or splits.forget  # a step down alone is near all of them
             alone = climbs and schedule.descents
             wanted = 0 if alone else round(schedule.retain_ratio * min(schedule.batch, len(beside)))
-            retain = _accompany({e.source for e in beside}, wanted, near, far, schedule, rng)
+            retain = _accompany({e.source for e in beside}, wanted, kept, schedule, rng)
             for group in optimizer.param_groups:
                 group["lr"] = schedule.lr * _factor(step, steps, schedule)
             optimizer.zero_grad(set_to_none=True)
@@ -169,20 +169,20 @@ def _factor(step: int, steps: int, schedule: Schedule) -> float:
     return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _by_source(retain: Sequence[Example]) -> tuple[dict[str, list[Example]], list[Example]]:
-    near: dict[str, list[Example]] = {}
+def _by_source(retain: Sequence[Example]) -> dict[str, list[Example]]:
+    found: dict[str, list[Example]] = {}
     for e in retain:
-        near.setdefault(e.source, []).append(e)
-    return near, list(retain)
+        found.setdefault(e.source, []).append(e)
+    return found
 
 
 def _accompany(
-    sources: set[str], wanted: int, near, everything, schedule: Schedule, rng: random.Random
+    sources: set[str], wanted: int, kept: dict[str, list[Example]], schedule: Schedule, rng: random.Random
 ) -> list[Example]:
     """Retain examples for a forget batch: ``near`` of them from its own sources, the others from anywhere else."""
-    if not wanted or not everything:
+    if not wanted or not kept:
         return []
-    close = [e for s in sorted(sources) for e in near.get(s, [])]
-    elsewhere = [e for s in sorted(near) if s not in sources for e in near[s]] or close
+    close = [e for s in sorted(sources) for e in kept.get(s, [])]
+    elsewhere = [e for s in sorted(kept) if s not in sources for e in kept[s]] or close
     count = round(schedule.near * wanted) if close else 0
     return [rng.choice(close) for _ in range(count)] + [rng.choice(elsewhere) for _ in range(wanted - count)]
