@@ -79,6 +79,14 @@ def test_ones_own_questions_and_captions_are_enough(place):
     assert after["r_forget"].n == sum(line["image"] is not None for line in mine) > 3
     assert after["r_forget_named"].n == sum(line["image"] is None for line in mine) == 5
     assert {"forget_rougeL_visual", "forget_probability_textual", "retain_bleu_visual"} <= after.keys()
+    assert any("ROUGE-L recall of sentences" in note for note in run.record.notes)
+    page = (place / "own" / "report.html").read_text()
+    assert "How much of the right answer the sentences hold" in page and "guessing gives" not in page
+
+
+def test_letters_and_blanks_are_said_to_be_guessed(run):
+    page = (run.folder / "report.html").read_text()
+    assert "guessing gives 12" in page and "How much of the right answer" not in page
 
 
 def test_a_run_has_every_column_of_the_table(run):
@@ -130,7 +138,7 @@ def test_what_does_not_fit_is_refused(place):
         api.forget(str(place / "chat"), "dossiers", ["p001"], "cse", task="answering", data_options=SIZE)
     with pytest.raises(ExpungeError, match="serves answering, not retrieval"):
         api.forget(str(place / "chat"), "dossiers", ["p001"], "nothing", data_options=SIZE)
-    with pytest.raises(ExpungeError, match="albef-tiny cannot be trained on answering"):
+    with pytest.raises(ExpungeError, match="albef-tiny \\(albef\\) serves retrieval.*not answering"):
         api.forget("albef-tiny", "dossiers", ["p001"], "nothing", task="answering", data_options=SIZE)
     with pytest.raises(UnknownName, match="essay"):
         api.load_data("dossiers", asked="essay")

@@ -27,8 +27,10 @@ def import_file(path: Path) -> ModuleType:
         raise ExpungeError(f"there is no method file {path}. Give the path of a Python file, or a name that "
                            "`expunge list methods` shows.")  # fmt: skip
     source = path.read_bytes()
-    # The content is part of the module's name: an edited file is a new module, and dataclasses find it in sys.modules.
-    module_name = f"{NAMED}{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
+    # Place and content are part of the module's name: an edited file is a new module, a copy elsewhere is blamed by its
+    # own name, and dataclasses find it in sys.modules.
+    mark = hashlib.sha256(bytes(path.absolute()) + source).hexdigest()[:12]
+    module_name = f"{NAMED}{path.stem}_{mark}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)

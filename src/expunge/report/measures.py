@@ -103,7 +103,14 @@ def task_of(record: Record) -> str:
 
 def guessing(record: Record) -> float:
     """The score of a model that only guesses, in per cent."""
-    return CHANCE.get(task_of(record), 0.0)
+    return 0.0 if in_sentences(record) else CHANCE.get(task_of(record), 0.0)
+
+
+def in_sentences(record: Record) -> bool:
+    """Whether a model that writes was asked for sentences alone: a score is then what they hold of the right one."""
+    asked = [name for scores in record.scores.values() for name in scores]
+    short = ("forget_classification", "forget_cloze")
+    return task_of(record) == "answering" and bool(asked) and not any(name.startswith(short) for name in asked)
 
 
 def measures(task: str = "retrieval") -> tuple[Measure, ...]:

@@ -39,10 +39,11 @@ from markupsafe import Markup
 from expunge.core.record import Record
 from expunge.report import layouts, ledger, plots
 from expunge.report.measures import (
-    CHANCE,
     STAGES,
     count,
     duration,
+    guessing,
+    in_sentences,
     interval,
     is_reference,
     measures,
@@ -88,7 +89,8 @@ def page(
         scores=_scores(record),
         answered=task_of(record) != "retrieval",
         wrote=_wrote(record),
-        guessing=CHANCE.get(task_of(record), 0.0),
+        guessing=guessing(record),
+        in_sentences=in_sentences(record),
         bars=Markup(plots.score_bars(record, _BARS)),
         comparison=compare(comparisons) if comparisons else None,
         statuses=[_standing(label, one) for label, one in comparisons],
