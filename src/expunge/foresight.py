@@ -72,19 +72,15 @@ class Outlook:
 
 def size_of(name: str, task: str = "retrieval") -> Sizes | None:
     """Of the model that training on the task begins from; None where it is not here or tells no size."""
-    try:
-        return sizes(shelf.locate(shelf.beginning(name, cast(Task, task))))
-    except ExpungeError:
-        return None
+    return _sized(name, task)[0]
 
 
-def _why(name: str, task: str) -> str:
-    """Why a model has no size."""
+def _sized(name: str, task: str) -> tuple[Sizes | None, str]:
+    """The size, or none and why."""
     try:
-        sizes(shelf.locate(shelf.beginning(name, cast(Task, task))))
+        return sizes(shelf.locate(shelf.beginning(name, cast(Task, task)))), ""
     except ExpungeError as error:
-        return str(error)
-    return ""
+        return None, str(error)
 
 
 def lent_by(method: Any, known: Mapping[str, Sizes] | None = None) -> dict[str, Sizes]:
@@ -147,8 +143,8 @@ def of_request(
     ``recipe`` both are made as on an embedded world, or, where the model given is the original, as the paper's."""
     here = budgets.machine()
     rate = Rate.of_this_machine(here)
-    size = size_of(model, task)
-    absent = [*missing, *([f"the model {model}: {_why(model, task)}"] if size is None else [])]
+    size, why = _sized(model, task)
+    absent = [*missing, *([f"the model {model}: {why}"] if size is None else [])]
     name = plugins.method_name(type(method))
     if counts is None:
         held = budget(size, copies(type(method)), lent_by(method)) if size else None

@@ -10,14 +10,13 @@ from typing import Any, Literal, cast
 
 from expunge.core import plugins
 from expunge.core.checkpoints import Checkpoints
-from expunge.core.errors import ExpungeError
+from expunge.core.errors import DataError, ExpungeError
 from expunge.core.run import Progress, Run
 from expunge.core.spec import Spec
 from expunge.core.types import Corpus, Example, Splits, Task, Unit
 from expunge.data import checking
 from expunge.data.asking import check_task
 from expunge.data.ledger import Inclusion
-from expunge.data.refusal import refusal
 from expunge.data.requests import Requests
 from expunge.evals.assessment import Assessment
 from expunge.methods.data.retrain import Making
@@ -78,7 +77,7 @@ class Scenario:
         corpus = load_corpus(data, images, data_options, task, progress)
         found = checking.examine(corpus, forget, allow_leakage=allow_leakage, include_near=include_near)
         if found.findings.problems:
-            raise refusal(found.findings.problems)
+            raise DataError(found.findings.problems)
         notes = [str(w) for w in found.findings.warnings]
         return cls(
             str(model),

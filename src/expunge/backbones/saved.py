@@ -28,6 +28,20 @@ _PART = r"(?:-\d{5}-of-\d{5})?"
 _WEIGHTS = re.compile(rf"{_STEM}{_PART}(?:\.(?P<variant>\w+))?{_PART}\.safetensors")
 
 
+def need_words(place: Path) -> Path:
+    """BERT's word list, which released checkpoints lack: ``place`` is ``vocab.txt``, or the folder that it lies in.
+
+    Raises ExpungeError where there is none.
+    """
+    words = place / "vocab.txt" if place.is_dir() else place
+    if not words.exists():
+        raise ExpungeError(
+            f"{words} does not exist: a released checkpoint needs BERT's word list. Put bert-base-uncased's vocab.txt "
+            "beside it."
+        )
+    return words
+
+
 def variant(place: Path) -> str | None:
     """The variant of the weights to open in this folder: None for the plain files, else ``fp16`` or another that is
     there.

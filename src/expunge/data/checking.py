@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.core.errors import Problem
-from expunge.core.types import Corpus, Example, Splits, Task
+from expunge.core.types import LEAST_GROUPS, Corpus, Example, Splits, Task
 from expunge.data import jsonl, leakage
 from expunge.data.alike import look_alikes
 from expunge.data.asked import Who
@@ -21,8 +21,6 @@ from expunge.data.requests import Requests, match
 from expunge.data.wording import find_reworded
 
 LISTED = 50
-LEAST_GROUPS = 3
-"""Held-out groups of a source that the membership attack needs, as ``evals.membership`` has it (of another layer)."""
 
 
 class Findings(NamedTuple):

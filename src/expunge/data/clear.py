@@ -28,7 +28,6 @@ from expunge.data.fingerprint import fingerprint
 from expunge.data.forms import About
 from expunge.data.identity import composed
 from expunge.data.lines import unsound, unsound_name
-from expunge.data.refusal import refusal
 
 TASKS = ("answering",)
 LICENCE = "CLEAR: see the licence of the data set that you fetched."
@@ -105,7 +104,7 @@ class _Reading:
 
     def finish(self) -> None:
         if self.problems:
-            raise refusal(list(dict.fromkeys(self.problems)))
+            raise DataError(list(dict.fromkeys(self.problems)))
 
     def has(self, config: str) -> bool:
         return self.folder is None or (self.folder / config).is_dir()

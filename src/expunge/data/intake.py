@@ -15,7 +15,7 @@ from typing import Any
 
 import PIL
 
-from expunge.core.errors import ExpungeError, Problem
+from expunge.core.errors import DataError, ExpungeError, Problem
 from expunge.core.run import Progress, Silent
 from expunge.core.types import Corpus, Task
 from expunge.data import pictures
@@ -26,7 +26,6 @@ from expunge.data.lines import Line, kind_of, unsound
 from expunge.data.manifest import Manifest
 from expunge.data.pictures import FilePicture
 from expunge.data.reading import Keys, Reading, Row, Tally, skipped, stem
-from expunge.data.refusal import refusal
 
 Turn = Callable[[dict[str, Any], str], Sequence[Row]]
 
@@ -171,7 +170,7 @@ class Intake:
 def accepted(reading: Reading) -> Corpus:
     """The corpus of a reading. Raises one ``DataError`` with everything that is wrong."""
     if reading.problems:
-        raise refusal(reading.problems)
+        raise DataError(reading.problems)
     return reading.corpus()
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from expunge.core.errors import Problem
+from expunge.core.errors import DataError, Problem
 from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import DESCRIBE, LABELS, Corpus, Example, Picture, Task
 from expunge.data import forms
@@ -35,7 +35,7 @@ from expunge.data.forms import About
 from expunge.data.identity import composed, normalised
 from expunge.data.lines import STRICT, kind_of, read_objects, unsound, unsound_name
 from expunge.data.reading import SPLITS, Reading, Row, Tally
-from expunge.data.refusal import Nearest, refusal
+from expunge.data.refusal import Nearest
 
 TASKS = ("retrieval", "multiple_choice", "entailment", "answering")
 INSIDE_FOLDER = "captions.jsonl"
@@ -52,7 +52,7 @@ def load(path: str | Path, root: str | Path | None = None, task: Task = "retriev
     """
     reading = read(path, root, task)
     if reading.problems:
-        raise refusal(reading.problems)
+        raise DataError(reading.problems)
     return reading.corpus()
 
 

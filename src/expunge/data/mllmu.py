@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from expunge.core.errors import ExpungeError, Problem, UnknownName
+from expunge.core.errors import DataError, ExpungeError, Problem, UnknownName
 from expunge.core.run import Progress
 from expunge.core.types import Corpus, Picture, Task
 from expunge.data import flickr30k, vqa
@@ -36,7 +36,7 @@ from expunge.data.parquet import columns, needed, read_rows
 from expunge.data.pictures import Unreadable
 from expunge.data.profiles import PIECES, Document, Piece, Profile, Profiles, examples
 from expunge.data.reading import ASKED, Reading, Row, joined
-from expunge.data.refusal import Nearest, refusal
+from expunge.data.refusal import Nearest
 
 LICENCE = (
     "MLLMU-Bench: as its own page states, for research; its fictitious people are synthetic, its celebrities real."
@@ -143,7 +143,7 @@ def records(
                 name, "people", found
             )
     if intake.tally.problems:
-        raise refusal(intake.tally.problems)
+        raise DataError(intake.tally.problems)
     yield from found
 
 

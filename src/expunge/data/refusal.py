@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 
-from expunge.core.errors import DataError, Problem
 from expunge.core.types import Example
-
-
-def refusal(problems: Sequence[Problem]) -> DataError:
-    """One error that holds every problem; what it prints is bounded (``core.errors.in_lines``)."""
-    return DataError(problems)
 
 
 def place(example: Example) -> str:

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from expunge.core.errors import Problem
+from expunge.core.errors import DataError, Problem
 from expunge.core.types import Corpus, Splits
 from expunge.data.asked import Request, Who, read
 from expunge.data.identity import composed
-from expunge.data.refusal import refusal
 from expunge.data.register import Fate, Register
 
 
@@ -67,7 +66,7 @@ def resolve(corpus: Corpus, who: Who) -> Requests:
     """Match all requests, or raise one ``DataError`` that lists everything wrong with them."""
     requests = match(corpus, who)
     if requests.problems:
-        raise refusal(requests.problems)
+        raise DataError(requests.problems)
     return requests
 
 

@@ -13,7 +13,7 @@ from expunge.core.record import Scores
 from expunge.core.run import Run
 from expunge.core.types import Answers, Example, Generates, Splits, Task
 from expunge.evals import sampling
-from expunge.evals.membership import AttackRefused, Membership, as_rows, attack
+from expunge.evals.membership import Membership, as_rows, attempt
 from expunge.evals.sampling import BOUNDS, Bounds
 from expunge.tasks import entailment, multiple_choice
 from expunge.tasks.choosing import Choices, accuracy, choose
@@ -90,11 +90,9 @@ def examine(
         assert choices.cls is not None
         cls = choices.cls[choices.rows((*splits.forget, *members, *others))]
         rows = as_rows(cls, len(splits.forget), len(members), len(others))
-        try:
-            membership = attack(splits.forget, members, others, rows, seed=seed)
-            scores |= membership.scores()
-        except AttackRefused as refusal:  # hours of unlearning came before this
-            notes += (f"Membership was not measured: {refusal}",)
+        membership, refused = attempt(splits.forget, members, others, rows, seed=seed)
+        scores |= membership.scores() if membership else {}
+        notes += refused
     if choices.broken:
         notes += (f"{choices.broken} answers held scores that were not numbers: the model diverged.",)
     return scores, AnswerEvidence(exam, choices, membership, notes)

@@ -13,7 +13,7 @@ from expunge.core.record import Scores
 from expunge.core.run import Run
 from expunge.core.types import Example, Matches, Splits
 from expunge.evals import sampling
-from expunge.evals.membership import AttackRefused, Membership, as_rows, attack
+from expunge.evals.membership import Membership, as_rows, attempt
 from expunge.evals.sampling import BOUNDS, Bounds
 from expunge.tasks.encoding import encode, fuse_pairs
 from expunge.tasks.gallery import Gallery
@@ -109,11 +109,9 @@ def measure(
         cls = fuse_pairs(model, encodings, pairs, run, keep_cls=True).cls
         assert cls is not None
         rows = as_rows(cls, len(splits.forget), len(questions.members), len(questions.others))
-        try:
-            membership = attack(splits.forget, questions.members, questions.others, rows, seed=seed)
-            scores |= membership.scores()
-        except AttackRefused as refusal:  # hours of unlearning came before this
-            notes += (f"Membership was not measured: {refusal}",)
+        membership, refused = attempt(splits.forget, questions.members, questions.others, rows, seed=seed)
+        scores |= membership.scores() if membership else {}
+        notes += refused
     if predictions.broken:
         notes += (f"{predictions.broken} scores were not numbers and count as the worst possible: the model diverged.",)
     return scores, Evidence(questions, predictions, recalls, membership, notes)

@@ -21,7 +21,7 @@ from expunge.core.record import Better, Scores
 from expunge.core.run import Run
 from expunge.core.types import Example, Generates, Splits
 from expunge.evals import sampling, written
-from expunge.evals.membership import AttackRefused, Membership, attack
+from expunge.evals.membership import Membership, attempt
 from expunge.evals.sampling import Bounds
 from expunge.evals.truth import Ratios
 from expunge.tasks.answering import Writings, predict, weigh
@@ -148,11 +148,9 @@ def hold_interview(
     if interview.members and attacked:
         pools = (attacked, interview.members, interview.others)
         nats = [_finite(np.concatenate(weigh(model, some, [(e.answer or "",) for e in some], run))) for some in pools]
-        try:
-            membership = attack(*pools, tuple(one[:, None] for one in nats), seed=seed)  # type: ignore[arg-type]
-            scores |= membership.scores()
-        except AttackRefused as refusal:  # hours of unlearning came before this
-            notes.append(f"Membership was not measured: {refusal}")
+        membership, refused = attempt(*pools, tuple(one[:, None] for one in nats), seed=seed)  # type: ignore[arg-type]
+        scores |= membership.scores() if membership else {}
+        notes += refused
     if writings.broken:
         notes.append(f"{writings.broken} answers had likelihoods that were not numbers: the model diverged.")
     return scores, WrittenEvidence(

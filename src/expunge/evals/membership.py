@@ -28,15 +28,13 @@ from sklearn.svm import SVC
 
 from expunge.core.errors import ExpungeError
 from expunge.core.record import Score, Scores
-from expunge.core.types import Example
+from expunge.core.types import LEAST_GROUPS, Example
 from expunge.tasks.gallery import group_of
 from expunge.tasks.intervals import bootstrap, by_group
 
 Stratum = tuple[str, str | None]
 
 FOLDS = 5
-LEAST_GROUPS = 3
-"""Fewer held-out people or scenes than this cannot be split into a part to learn from and a part to test on."""
 
 
 class AttackRefused(ExpungeError):
@@ -155,6 +153,21 @@ def _balanced(members: Sequence[Example], others: Sequence[Example]) -> tuple[tu
         return tuple(kept)
 
     return cut(members), cut(others)
+
+
+def attempt(
+    forget: Sequence[Example],
+    members: Sequence[Example],
+    others: Sequence[Example],
+    features: tuple[np.ndarray, np.ndarray, np.ndarray],
+    *,
+    seed: int = 0,
+) -> tuple[Membership | None, tuple[str, ...]]:
+    """``attack``, or nothing and a note where it is refused: hours of unlearning came before this."""
+    try:
+        return attack(forget, members, others, features, seed=seed), ()
+    except AttackRefused as refusal:
+        return None, (f"Membership was not measured: {refusal}",)
 
 
 def attack(

@@ -69,6 +69,10 @@ class Schedule:
         batches = min(epochs * per_epoch, self.most_steps or epochs * per_epoch)
         return batches * (1 + self.descents)
 
+    def given(self, retained: int) -> Schedule:
+        """The same where so many examples are retained: without any of them there is nothing to go down on."""
+        return self if retained and self.retain_ratio else replace(self, descents=0)
+
     def work(self, count: int, passes: float = 1.0) -> Work:
         """What training over ``count`` examples comes to, with ``passes`` of the task's loss for each.
 
@@ -104,8 +108,7 @@ def fit(
     generator of their own: it is saved with the training, and a stopped run goes on from there (``train.resuming``).
     """
     trained = [p for p in (params if params is not None else model.module.parameters()) if p.requires_grad]
-    if not (splits.retain and schedule.retain_ratio):
-        schedule = replace(schedule, descents=0)  # there is nothing to go down on
+    schedule = schedule.given(len(splits.retain))
     steps = schedule.steps(len(splits.forget))
     engine = Engine(
         model, loss, trained, lambda chosen: _optimizer(chosen, schedule), schedule.precision, schedule.clip, run.scale

@@ -10,6 +10,7 @@ from expunge.core.cache import cache_root
 from expunge.core.errors import ExpungeError, UnknownName
 from expunge.core.spec import digest
 from expunge.core.types import Task
+from expunge.data.refusal import Nearest
 
 if TYPE_CHECKING:
     from expunge.backbones.saved import Precision
@@ -22,6 +23,8 @@ UNSHIPPED = {
 }
 """Models that only one table needs, or that are too large, are not shipped; the command that makes each, in about half
 an hour on a core."""
+FILES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+"""What a file of weights is called: such a name is no hub id."""
 
 
 def made() -> Path:
@@ -56,7 +59,8 @@ def locate(name: str | Path) -> Path:
     if path.exists():
         return path
     if str(name).startswith((".", "/", "~")) or str(name).count("/") > 1 or path.suffix in FILES:
-        raise ExpungeError(f"there is no file or folder {path.absolute()}.{_nearest(path)}")
+        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise ExpungeError(f"there is no file or folder {path.absolute()}. {Nearest(beside)(path.name)}".rstrip())
     if "/" in str(name):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -70,24 +74,12 @@ def locate(name: str | Path) -> Path:
     raise UnknownName("model", str(name), [*names(), *UNSHIPPED])
 
 
-def _nearest(path: Path) -> str:
-    """A name like it in the same folder, as a sentence."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 1) if path.parent.is_dir() else []
-    return f" Did you mean {path.parent / near[0]}?" if near else ""
-
-
 def stamp(name: str | Path) -> str:
     """Tells whether a model's files are still the same: a hash of names, sizes and times, not of their content."""
     place = locate(name)
     files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
     found = [(p.relative_to(place).as_posix(), p.stat()) for p in files]
     return digest([[name, told.st_size, told.st_mtime_ns] for name, told in found])[:32]
-
-
-FILES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
-"""What a file of weights is called: such a name is no hub id."""
 
 
 def load(name: str | Path, precision: Precision = "auto") -> Any:
@@ -123,11 +115,10 @@ def backbone_of(name: str | Path) -> str:
     """
     place = locate(name)
     if place.is_file():
-        if not any((place.parent / words).exists() for words in ("vocab.txt", "tokenizer.json")):
-            raise ExpungeError(
-                f"{place.parent / 'vocab.txt'} does not exist: a released checkpoint needs BERT's word list. Put "
-                "bert-base-uncased's vocab.txt beside it."
-            )
+        from expunge.backbones.saved import need_words
+
+        if not (place.parent / "tokenizer.json").exists():
+            need_words(place.parent)
         return ""
     if (place / "model_index.json").exists():
         return "stable_diffusion"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from expunge.backbones.albef import checkpoints
 from expunge.backbones.albef.model import AlbefConfig, AlbefEncoders
 from expunge.backbones.albef.processor import AlbefProcessor
+from expunge.backbones.saved import need_words
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Encoded, Prepared, Tap, Traits
 from expunge.train.rows import by_rows
@@ -136,13 +137,7 @@ class AlbefPairs:
 def _tokenizer(place: Path, max_tokens: int):
     from transformers import BertTokenizerFast
 
-    words = place / "vocab.txt" if place.is_dir() else place
     if (place / "tokenizer.json").exists():
         return BertTokenizerFast.from_pretrained(str(place))
-    if not words.exists():
-        raise ExpungeError(
-            f"{words}: a released ALBEF checkpoint needs BERT's word list. Put bert-base-uncased's vocab.txt beside "
-            "the checkpoint."
-        )
-    lines = words.read_text(encoding="utf-8").splitlines()
+    lines = need_words(place).read_text(encoding="utf-8").splitlines()
     return BertTokenizerFast(vocab={w: i for i, w in enumerate(lines)}, do_lower_case=True, model_max_length=max_tokens)

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import BertTokenizerFast
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
+from expunge.backbones.saved import need_words
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Example, Picture
 
@@ -101,17 +102,11 @@ class BlipProcessor:
 
         Raises ExpungeError when there is none, or when it does not end in the checkpoint's [DEC] and [ENC].
         """
-        words = place / "vocab.txt" if place.is_dir() else place
         if (place / "tokenizer.json").exists():
             tokenizer = BertTokenizerFast.from_pretrained(str(place))
-        elif words.exists():
-            lines = words.read_text(encoding="utf-8").splitlines()
-            tokenizer = BertTokenizerFast(vocab={w: i for i, w in enumerate(lines)}, do_lower_case=True)
         else:
-            raise ExpungeError(
-                f"{words}: a released BLIP checkpoint needs BERT's word list. Put bert-base-uncased's vocab.txt beside "
-                "the checkpoint."
-            )
+            lines = need_words(place).read_text(encoding="utf-8").splitlines()
+            tokenizer = BertTokenizerFast(vocab={w: i for i, w in enumerate(lines)}, do_lower_case=True)
         tokenizer = _with_marks(tokenizer)
         marks = tokenizer.convert_tokens_to_ids([DEC, ENC])
         if marks != [vocabulary - 2, vocabulary - 1]:

@@ -12,7 +12,7 @@ Departs: (1) both terms stand in one step (``order=sum``), as TOFU and CLEAR hav
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from expunge.core.run import Run
@@ -48,6 +48,4 @@ class GADiff(Method[Backbone]):
         )  # fmt: skip
 
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work:
-        kept = self.retain_ratio if retain else 0.0
-        plan = self.schedule if kept else replace(self.schedule, descents=0)
-        return plan.work(forget, 1 + kept)
+        return self.schedule.given(retain).work(forget, 1 + (self.retain_ratio if retain else 0.0))

@@ -142,8 +142,8 @@ class MMUnlearner(Method[Backbone]):
         ratio = self.retain_ratio if retain else 0.0
         return Schedule(
             self.epochs, self.lr, self.batch, ratio, self.near,
-            least_steps=self.least_steps, descents=descents if ratio else 0,
-        )  # fmt: skip
+            least_steps=self.least_steps, descents=descents,
+        ).given(retain)  # fmt: skip
 
     def foresee(self, forget: int, retain: int, task: str = "retrieval") -> Work:
         plan = self.schedule(forget, retain)
