@@ -18,9 +18,9 @@ from expunge.core.folder import staged
 from expunge.core.scale import Lora, Scale
 from expunge.core.stopping import Stopped
 from expunge.core.types import Corpus, Example
-from expunge.data.drawing import DrawnPicture
-from expunge.data.ledger import ledger
-from expunge.data.requests import match
+from expunge.data.worlds.drawing import DrawnPicture
+from expunge.requests.ledger import ledger
+from expunge.requests.matching import match
 
 CORPUS = Corpus("x", tuple(Example(n, DrawnPicture(n, str), n, n[:-1]) for n in ("Ada1", "Ada2", "Bob1")))
 

@@ -11,8 +11,8 @@ from expunge.core.errors import ExpungeError
 from expunge.core.options import options as read_options
 from expunge.core.run import Silent
 from expunge.core.scale import Scale
-from expunge.data.requests import Requests
 from expunge.methods.data import retrain
+from expunge.requests.matching import Requests
 from expunge.scenario import Scenario, draw, load_corpus
 from expunge.testing import small_albef, small_corpus, small_splits
 from expunge.train.originals import PAPER, RECIPES, Recipe

@@ -25,12 +25,12 @@ from expunge.core.run import Progress, Run, Silent
 from expunge.core.scale import Scale
 from expunge.core.spec import Spec
 from expunge.core.types import Corpus, Task
-from expunge.data import checking
 from expunge.demonstration import demonstrate
 from expunge.evals.assessment import Assessment
 from expunge.evals.summary import summarise
 from expunge.outcome import RunResult, make_record, question, unlearn, write
 from expunge.report import page
+from expunge.requests import checking
 from expunge.scenario import Scenario, asked_of_data
 from expunge.zoo import shelf
 

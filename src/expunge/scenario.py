@@ -14,12 +14,12 @@ from expunge.core.errors import DataError, ExpungeError
 from expunge.core.run import Progress, Run
 from expunge.core.spec import Spec
 from expunge.core.types import Corpus, Example, Splits, Task, Unit
-from expunge.data import checking
-from expunge.data.asking import check_task
-from expunge.data.ledger import Inclusion
-from expunge.data.requests import Requests
+from expunge.data.worlds.asking import check_task
 from expunge.evals.assessment import Assessment
 from expunge.methods.data.retrain import Making
+from expunge.requests import checking
+from expunge.requests.ledger import Inclusion
+from expunge.requests.matching import Requests
 from expunge.train.originals import PAPER, Recipe, own_recipe
 from expunge.zoo import originals, shelf
 

@@ -1,6 +1,6 @@
 """A corpus of broken inputs, one flaw each: every one is named by file and item, and the totals balance.
 
-Broken lines of a user's own JSONL are in test_jsonl.py, broken requests in test_requests.py; here are the published
+Broken lines of a user's own JSONL are in test_jsonl.py, broken requests in test_matching.py; here are the published
 layouts, the pictures in them, and a few of each of those two through the command line.
 """
 
@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.data import test_jsonl, test_requests
-from tests.data.conftest import png_header
+from tests.data import test_jsonl
+from tests.requests import test_matching
 
 import published
+from albums import png_header
 from expunge import cli
 from expunge.core import plugins
 from expunge.core.errors import DataError
-from expunge.data.reading import Reading
+from expunge.data.files.reading import Reading
 
 TRAIN, VAL = "flickr30k_train.json", "flickr30k_val.json"
 SHARD = "Full_Set/train-00000-of-00001.parquet"
@@ -256,7 +257,7 @@ def sound(tmp_path_factory):
 def test_there_are_enough_broken_inputs():
     """Each fault once: over 40 here, and as many again in lines and requests."""
     assert len(CASES) >= 70 and len({c.found for c in CASES.values()}) > 55
-    assert len(CASES) + len(test_jsonl.BROKEN) + len(test_requests.UNKNOWN) > 140
+    assert len(CASES) + len(test_jsonl.BROKEN) + len(test_matching.UNKNOWN) > 140
     assert {c.data for c in CASES.values()} == {F, Q, S, M, "coco"}
 
 

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from expunge.core.errors import DataError, ExpungeError, UnknownName
-from expunge.data import clear, clear_records, publishing
+from expunge.data import clear, publishing
+from expunge.data.publishing import clear_records
 from expunge.evals.interview import sets_of
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from expunge.core.errors import ExpungeError, UnknownName
 from expunge.core.pictures import NO_PICTURE
-from expunge.data import dossiers, leakage, people
+from expunge.data import dossiers, people
 from expunge.data.fingerprint import fingerprint
-from expunge.data.persons import portrait
+from expunge.data.worlds.persons import portrait
+from expunge.requests import leakage
 
 CORPUS = dossiers.load(size=12, celebrities=5)
 

@@ -11,10 +11,11 @@ from expunge.core import plugins
 from expunge.core.errors import PRINTED, DataError, in_lines
 from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import DESCRIBE, Corpus
-from expunge.data import album as albums
-from expunge.data import jsonl, pictures
+from expunge.data import jsonl
+from expunge.data.files import album as albums
+from expunge.data.files import pictures
+from expunge.data.files.pictures import FilePicture
 from expunge.data.fingerprint import fingerprint
-from expunge.data.pictures import FilePicture
 
 
 def sound(number: int, **changes) -> dict:

@@ -12,8 +12,9 @@ from itertools import combinations
 import pytest
 
 from expunge.core.types import Corpus
-from expunge.data import people, persons
-from expunge.data.drawing import rasterise
+from expunge.data import people
+from expunge.data.worlds import persons
+from expunge.data.worlds.drawing import rasterise
 
 SPLITS = ("pretrain", "train", "validation", "test")
 FINGERPRINTS = {

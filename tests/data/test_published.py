@@ -15,9 +15,10 @@ from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError
 from expunge.core.run import Silent
 from expunge.core.types import TASKS
-from expunge.data import album, mllmu, vqa
+from expunge.data import mllmu, vqa
+from expunge.data.files import album
+from expunge.data.files.manifest import Manifest
 from expunge.data.fingerprint import fingerprint
-from expunge.data.manifest import Manifest
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +328,7 @@ def test_a_list_of_another_decoder_or_a_spoilt_one_is_not_believed(tmp_path, cou
     published.flickr30k(tmp_path)
     plugins.load_data("flickr30k", folder=tmp_path)
     counted.clear()
-    monkeypatch.setattr("expunge.data.pictures.POLICY", 2)
+    monkeypatch.setattr("expunge.data.files.pictures.POLICY", 2)
     plugins.load_data("flickr30k", folder=tmp_path)
     assert len(counted) == 14
     manifest = Manifest("flickr30k", {"folder": str(tmp_path), "images": str(tmp_path)}, "")

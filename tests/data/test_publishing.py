@@ -12,8 +12,10 @@ import pytest
 from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError, UnknownName
 from expunge.core.types import Picture
-from expunge.data import cells, clear_records, dossiers, mllmu_records, publishing
-from expunge.data.cells import CellAlbum, read_cells
+from expunge.data import dossiers, publishing
+from expunge.data.files import cells
+from expunge.data.files.cells import CellAlbum, read_cells
+from expunge.data.publishing import clear_records, mllmu_records
 
 SIZE = 20
 

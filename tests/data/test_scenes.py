@@ -11,8 +11,9 @@ from itertools import combinations
 import pytest
 
 from expunge.core.types import Corpus
-from expunge.data import compositions, scenes
-from expunge.data.drawing import rasterise
+from expunge.data import scenes
+from expunge.data.worlds import compositions
+from expunge.data.worlds.drawing import rasterise
 
 SPLITS = ("pretrain", "train", "validation", "test")
 FINGERPRINTS = {

@@ -8,8 +8,8 @@ import torch
 from expunge.backbones.albef import Albef, AlbefConfig, AlbefModel, AlbefProcessor
 from expunge.core.types import Matches, Splits
 from expunge.data.people import sentences
-from expunge.data.persons import invent
 from expunge.data.scenes import captioned
+from expunge.data.worlds.persons import invent
 from expunge.evals.attribution import Explains, gradcam_maps
 from expunge.evals.forgetting import measure
 from expunge.tasks.gallery import Gallery

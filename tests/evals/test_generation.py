@@ -15,7 +15,7 @@ from tests.toy import Noise, Toy, people
 from expunge.core.run import Run
 from expunge.core.types import Example
 from expunge.data import people as world
-from expunge.data.claims import claims
+from expunge.data.worlds.claims import claims
 from expunge.evals.generation import (
     attribute_agreement,
     generation_quality,

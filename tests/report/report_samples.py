@@ -85,7 +85,8 @@ def encode(image) -> str:
 
 def panels() -> dict:
     """Panels of real drawn people from the embedded world."""
-    from expunge.data import people, persons
+    from expunge.data import people
+    from expunge.data.worlds import persons
 
     rng = random.Random(5)
     everybody = persons.invent(40, 0, "p", set(), set())

@@ -18,7 +18,7 @@ from expunge.core.atomic import replace_file
 from expunge.core.errors import DataError, ExpungeError, Problem
 from expunge.core.folder import explained
 from expunge.core.spec import digest
-from expunge.data.lines import read_objects
+from expunge.data.files.lines import read_objects
 
 FILES = "*cells.jsonl"
 """What such files are called where a folder is searched for them."""

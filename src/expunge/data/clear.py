@@ -19,15 +19,16 @@ from string import ascii_uppercase
 from typing import Any
 
 from expunge.core.errors import DataError, ExpungeError, Problem, UnknownName
+from expunge.core.identity import composed
 from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Corpus, Example, Task
-from expunge.data import clear_records, forms
-from expunge.data.cells import CellAlbum, Cells, read_cells
-from expunge.data.clear_records import PICTURES, SHARES
+from expunge.data import forms
+from expunge.data.files.cells import CellAlbum, Cells, read_cells
+from expunge.data.files.lines import unsound, unsound_name
 from expunge.data.fingerprint import fingerprint
 from expunge.data.forms import About
-from expunge.data.identity import composed
-from expunge.data.lines import unsound, unsound_name
+from expunge.data.publishing import clear_records
+from expunge.data.publishing.clear_records import PICTURES, SHARES
 
 TASKS = ("answering",)
 LICENCE = "CLEAR: see the licence of the data set that you fetched."

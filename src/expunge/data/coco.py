@@ -23,11 +23,11 @@ from typing import Any
 
 from expunge.core.run import Progress
 from expunge.core.types import Corpus, Task
-from expunge.data.arrays import read_members
-from expunge.data.captioned import Captions
-from expunge.data.intake import Intake, accepted, dealt, for_task
-from expunge.data.lines import unsound
-from expunge.data.reading import Reading, Row, stem
+from expunge.data.files.arrays import read_members
+from expunge.data.files.captioned import Captions
+from expunge.data.files.intake import Intake, accepted, dealt, for_task
+from expunge.data.files.lines import unsound
+from expunge.data.files.reading import Reading, Row, stem
 
 LICENCE = "COCO: annotations CC BY 4.0; the photographs belong to their photographers, under Flickr's terms."
 DOWNLOAD = (

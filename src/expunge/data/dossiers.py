@@ -20,9 +20,9 @@ from expunge.data import forms
 from expunge.data.fingerprint import fingerprint
 from expunge.data.forms import LETTERS, About
 from expunge.data.people import LICENCE, VARIANTS, everybody
-from expunge.data.persons import Person, portrait
-from expunge.data.sittings import sitting, tied_to_walls
-from expunge.data.telling import WRONG, Fact, facts
+from expunge.data.worlds.persons import Person, portrait
+from expunge.data.worlds.sittings import sitting, tied_to_walls
+from expunge.data.worlds.telling import WRONG, Fact, facts
 
 TASKS = ("answering",)
 EMBEDDED = True

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from expunge.core.run import Progress
 from expunge.core.types import Corpus, Task
-from expunge.data.captioned import Captions
-from expunge.data.intake import Intake, accepted, for_task
-from expunge.data.reading import Reading
+from expunge.data.files.captioned import Captions
+from expunge.data.files.intake import Intake, accepted, for_task
+from expunge.data.files.reading import Reading
 
 LICENCE = (
     "Flickr30k: for non-commercial research and education; the photographs belong to their photographers, under "

@@ -27,15 +27,15 @@ from string import ascii_uppercase
 from typing import Any
 
 from expunge.core.errors import DataError, Problem
+from expunge.core.identity import composed, normalised
 from expunge.core.pictures import NO_PICTURE
+from expunge.core.refusal import Nearest
 from expunge.core.types import DESCRIBE, LABELS, Corpus, Example, Picture, Task
 from expunge.data import forms
-from expunge.data.album import Album
+from expunge.data.files.album import Album
+from expunge.data.files.lines import STRICT, kind_of, read_objects, unsound, unsound_name
+from expunge.data.files.reading import SPLITS, Reading, Row, Tally
 from expunge.data.forms import About
-from expunge.data.identity import composed, normalised
-from expunge.data.lines import STRICT, kind_of, read_objects, unsound, unsound_name
-from expunge.data.reading import SPLITS, Reading, Row, Tally
-from expunge.data.refusal import Nearest
 
 TASKS = ("retrieval", "multiple_choice", "entailment", "answering")
 INSIDE_FOLDER = "captions.jsonl"

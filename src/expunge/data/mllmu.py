@@ -27,16 +27,16 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core.errors import DataError, ExpungeError, Problem, UnknownName
+from expunge.core.refusal import Nearest
 from expunge.core.run import Progress
 from expunge.core.types import Corpus, Picture, Task
 from expunge.data import flickr30k, vqa
-from expunge.data.intake import Intake, accepted, dealt, for_task
-from expunge.data.lines import kind_of, unsound
-from expunge.data.parquet import columns, needed, read_rows
-from expunge.data.pictures import Unreadable
-from expunge.data.profiles import PIECES, Document, Piece, Profile, Profiles, examples
-from expunge.data.reading import ASKED, Reading, Row, joined
-from expunge.data.refusal import Nearest
+from expunge.data.files.intake import Intake, accepted, dealt, for_task
+from expunge.data.files.lines import kind_of, unsound
+from expunge.data.files.parquet import columns, needed, read_rows
+from expunge.data.files.pictures import Unreadable
+from expunge.data.files.profiles import PIECES, Document, Piece, Profile, Profiles, examples
+from expunge.data.files.reading import ASKED, Reading, Row, joined
 
 LICENCE = (
     "MLLMU-Bench: as its own page states, for research; its fictitious people are synthetic, its celebrities real."

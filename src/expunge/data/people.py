@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from expunge.core.types import Corpus, Example, Task
-from expunge.data import people_questions, scenes
-from expunge.data.asking import check_task
+from expunge.data import scenes
 from expunge.data.fingerprint import fingerprint
-from expunge.data.persons import Looks, Person, article, invent, portrait
+from expunge.data.worlds import people_questions
+from expunge.data.worlds.asking import check_task
+from expunge.data.worlds.persons import Looks, Person, article, invent, portrait
 
 LICENCE = (
     "Portraits: Avataaars by Pablo Stanley, free for personal and commercial use, drawn by DiceBear (MIT). "

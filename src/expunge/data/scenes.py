@@ -12,10 +12,10 @@ import random
 from functools import lru_cache
 
 from expunge.core.types import Corpus, Example, Task
-from expunge.data import scene_questions
-from expunge.data.asking import check_task
-from expunge.data.compositions import GROUNDS, RELATIONS, THINGS, Composition, article, picture_of
 from expunge.data.fingerprint import fingerprint
+from expunge.data.worlds import scene_questions
+from expunge.data.worlds.asking import check_task
+from expunge.data.worlds.compositions import GROUNDS, RELATIONS, THINGS, Composition, article, picture_of
 
 LICENCE = "Scenes: Twemoji graphics by Twitter and contributors, CC-BY 4.0."
 TASKS = ("retrieval", "multiple_choice", "entailment")

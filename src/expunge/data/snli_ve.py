@@ -17,12 +17,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from expunge.core.identity import composed, normalised
+from expunge.core.refusal import Nearest
 from expunge.core.run import Progress
 from expunge.core.types import LABELS, Corpus, Example, Task
-from expunge.data.identity import composed, normalised
-from expunge.data.intake import Intake, accepted, for_task
-from expunge.data.reading import Reading, Row
-from expunge.data.refusal import Nearest
+from expunge.data.files.intake import Intake, accepted, for_task
+from expunge.data.files.reading import Reading, Row
 
 LICENCE = (
     "SNLI-VE: sentences and labels of SNLI, CC BY-SA 4.0; photographs of Flickr30k, for non-commercial research and "

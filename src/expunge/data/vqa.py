@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core.errors import Problem
+from expunge.core.identity import composed, normalised
 from expunge.core.run import Progress
 from expunge.core.types import Corpus, Example, Picture, Task
-from expunge.data.arrays import read_values
-from expunge.data.asking import WRONG
-from expunge.data.captioned import names
-from expunge.data.identity import composed, normalised
-from expunge.data.intake import Intake, accepted, dealt, for_task
-from expunge.data.lines import Line, kind_of, unsound
-from expunge.data.reading import Reading, Row
+from expunge.data.files.arrays import read_values
+from expunge.data.files.captioned import names
+from expunge.data.files.intake import Intake, accepted, dealt, for_task
+from expunge.data.files.lines import Line, kind_of, unsound
+from expunge.data.files.reading import Reading, Row
+from expunge.data.worlds.asking import WRONG
 
 LICENCE = (
     "VQA v2: annotations CC BY 4.0; photographs of COCO, which belong to their photographers, under Flickr's terms."

@@ -27,7 +27,7 @@ from expunge.core.pictures import HeldPicture
 from expunge.core.record import Score, Scores
 from expunge.core.text import plain
 from expunge.core.types import Example, Picture
-from expunge.data.claims import claims
+from expunge.data.worlds.claims import claims
 from expunge.evals.probes import PictureClassifier
 from expunge.evals.stats import grouped_mean
 from expunge.generators.quality import leaks

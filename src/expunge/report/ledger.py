@@ -1,6 +1,6 @@
 """What became of every request, in words: one row each, for the terminal and for a run's page.
 
-Reads the plain data of ``data/ledger.py``, whole from a check or in part from a record.
+Reads the plain data of ``requests/ledger.py``, whole from a check or in part from a record.
 """
 
 from __future__ import annotations

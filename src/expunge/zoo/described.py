@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core.types import Example
-from expunge.data import compositions
-from expunge.data.claims import portrait_claims, scene_claims
+from expunge.data.worlds import compositions
+from expunge.data.worlds.claims import portrait_claims, scene_claims
 
 Written = tuple[str, Example]  # a sentence and an example of the picture it was written about
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from expunge.backbones.stable_diffusion import StableDiffusion
 from expunge.core.types import Example
-from expunge.data import compositions
+from expunge.data.worlds import compositions
 from expunge.zoo import cards, described, public
 from expunge.zoo.loop import Schedule, pretrain
 

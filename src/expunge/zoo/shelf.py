@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from expunge.core.cache import cache_root
 from expunge.core.errors import ExpungeError, UnknownName
+from expunge.core.refusal import Nearest
 from expunge.core.spec import digest
 from expunge.core.types import Task
-from expunge.data.refusal import Nearest
 
 if TYPE_CHECKING:
     from expunge.backbones.saved import Precision
