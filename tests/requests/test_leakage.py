@@ -14,7 +14,6 @@ from expunge.core.pictures import HeldPicture
 from expunge.core.types import Corpus, Example, Kind, Splits
 from expunge.data import jsonl, people
 from expunge.data.worlds.drawing import DrawnPicture
-from expunge.evals import membership
 from expunge.evals.sampling import draw
 from expunge.requests import checking
 from expunge.requests.alike import look_alikes
@@ -190,14 +189,19 @@ def noise(seed: int) -> HeldPicture:
 
 def test_audits_are_foreseen_as_they_are_drawn():
     """What is said to be withheld, by the rule of the draw itself, over many small corpora."""
-    assert checking.LEAST_GROUPS == membership.LEAST_GROUPS
     rng, seen = random.Random(0), set()
     kinds: tuple[Kind | None, ...] = ("private", "shared", None)
 
     def persons(least: int, most: int, name: str) -> tuple[Example, ...]:
         some = [(f"{name}{n}", rng.choice(("", "", "guests"))) for n in range(rng.randint(least, most))]
-        kind = rng.choice(kinds)
-        return tuple(Example(g, noise(0), g, g, source, kind) for g, source in some)
+        usual = rng.choice(kinds)
+        mixed = rng.random() < 0.5  # then a group holds several kinds, and counting groups would not do
+        told = [rng.sample(kinds, 2) if mixed else [usual] for _ in some]
+        return tuple(
+            Example(f"{g}-{kind}", noise(0), g, g, source, kind)
+            for (g, source), held in zip(some, told)
+            for kind in held
+        )
 
     for _ in range(300):
         splits, test = Splits(persons(1, 2, "f"), persons(1, 9, "r")), persons(0, 9, "t")

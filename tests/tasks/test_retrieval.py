@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.toy import Noise, Toy, people, person, scenes
 
+from expunge.core.groups import digest
 from expunge.core.types import Example
 from expunge.tasks.encoding import encode, fuse_pairs
-from expunge.tasks.gallery import Gallery, digest
+from expunge.tasks.gallery import Gallery
 from expunge.tasks.predictions import Predictions, shortlist
 from expunge.tasks.recall import expected_hits, recall
 from expunge.tasks.retrieval import predict

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expunge.core import plugins
+from expunge.core.groups import digest, group_of
 from expunge.core.record import Better, Score
 from expunge.core.run import Run
 from expunge.core.types import Example
@@ -29,7 +30,6 @@ from expunge.evals.probes import PictureClassifier, factors, modality_probe
 from expunge.evals.stats import grouped_mean
 from expunge.scenario import Scenario
 from expunge.showing import SIDE, data_uri
-from expunge.tasks.gallery import digest, group_of
 
 ATTRIBUTES = (("clothes_colour", "wall"), ("ground",))
 """What the Inception Score's classifier reads, of people and of scenes."""

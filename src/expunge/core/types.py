@@ -32,9 +32,6 @@ LABELS = ("contradiction", "neutral", "entailment")
 """What a statement may be to a picture, in the order of the classes of the released entailment models."""
 DESCRIBE = "what is in the picture"
 """What a model that writes is asked about a picture with a caption."""
-LEAST_GROUPS = 3
-"""Fewer held-out people or scenes than this cannot be split into a part that a membership attack learns from and a part
-to test on."""
 Batch = dict[str, Any]
 
 

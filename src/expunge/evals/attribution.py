@@ -14,12 +14,12 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from expunge.core.groups import digest, group_of
 from expunge.core.run import Run
 from expunge.core.text import plain
 from expunge.core.types import Batch, Embeds, Example, Matches, batches
 from expunge.evals.stopwords import STOP_WORDS
 from expunge.tasks.encoding import encode, fuse_pairs, judging
-from expunge.tasks.gallery import digest, group_of
 
 
 @runtime_checkable

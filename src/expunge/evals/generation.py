@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.special import entr
 
+from expunge.core.groups import digest, group_of
 from expunge.core.pictures import HeldPicture
 from expunge.core.record import Score, Scores
 from expunge.core.text import plain
@@ -32,7 +33,6 @@ from expunge.evals.probes import PictureClassifier
 from expunge.evals.stats import grouped_mean
 from expunge.generators.quality import leaks
 from expunge.generators.shapes import Anchors
-from expunge.tasks.gallery import digest, group_of
 from expunge.tasks.intervals import bootstrap, by_group
 
 Claims = Callable[[str, Example], set[str]]

@@ -93,12 +93,7 @@ def set_interview(
 ) -> Interview:  # fmt: skip
     """Draw the questions: all about the forgotten, of those who stay as many as ``bounds`` say."""
     retain, _ = apart(splits)
-    seen = all(e.pictured for e in splits.forget)  # then like is compared with like
-
-    def attacked(e: Example) -> bool:
-        return e.form in ("generation", None) and (e.pictured or not seen)
-
-    drawn = sampling.draw(replace(splits, retain=retain), test_examples, bounds, seed, attacked)
+    drawn = sampling.draw(replace(splits, retain=retain), test_examples, bounds, seed)
     near = {e.group for e in drawn.near} - {None}
     sets = sets_of(splits, asked or {})
     sets["retain"] = tuple(e for e in sets["retain"] if e.group in near) or drawn.near

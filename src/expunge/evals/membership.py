@@ -13,10 +13,8 @@ attack's own accuracy and the AUC of D_f against non-members are measured. All i
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, islice, zip_longest
 
 import numpy as np
 import torch
@@ -26,19 +24,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from expunge.core.errors import ExpungeError
+from expunge.core.groups import group_of
 from expunge.core.record import Score, Scores
-from expunge.core.types import LEAST_GROUPS, Example
-from expunge.tasks.gallery import group_of
+from expunge.core.types import Example
+from expunge.evals.pools import LEAST_GROUPS, AttackRefused, by_source
 from expunge.tasks.intervals import bootstrap, by_group
 
-Stratum = tuple[str, str | None]
-
 FOLDS = 5
-
-
-class AttackRefused(ExpungeError):
-    """The attack would read something other than membership."""
 
 
 @dataclass(frozen=True)
@@ -56,103 +48,6 @@ class Membership:
         """The scores by their names in a record."""
         found = {"mi": self.mi, "mi_auc": self.mi_auc, "mi_accuracy": self.accuracy, "mi_private": self.mi_private}
         return {name: score for name, score in found.items() if score is not None}
-
-
-def draw_pools(
-    forget: Sequence[Example], retain: Iterable[Example], outside: Iterable[Example], *, cap: int = 2_000, seed: int = 0
-) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Members and non-members of equal number in every stratum (source, kind), drawn by the group.
-
-    Groups are taken whole, in random order. Where that leaves fewer than can be split, because a few large ones fill
-    the pool, every group gives as evenly as it can. Where even that leaves too few the source is no part of the pools.
-    Depends on data and seed only, so every model is attacked with the same examples. ``cap`` bounds each class;
-    it is shared out among sources evenly as far as they reach. Where (nearly) a whole source is forgotten there are no
-    members of it: what membership looks like is then learned from the other sources, in each of which members and
-    non-members balance.
-
-    Raises:
-        AttackRefused: a source of the forget set has too few non-members, or next to none of its members' kinds, or
-            nobody has members to compare with.
-    """
-    retain, outside = tuple(retain), tuple(outside)
-    sides = [_by_source(side) for side in (retain, outside)]
-    shared = sorted(s for s in sides[0].keys() & sides[1].keys() if min(len(side[s]) for side in sides) >= LEAST_GROUPS)
-    for source in sorted({e.source for e in forget} - set(shared)):
-        for side, name in zip(sides, ("retained", "held-out"), strict=True):
-            count = len(side.get(source, {}))
-            if count < LEAST_GROUPS and not (name == "retained" and shared):
-                raise AttackRefused(
-                    f"membership of {source or 'the forgotten examples'!r} cannot be judged: there are {count} {name} "
-                    f"groups of that source and {LEAST_GROUPS} are needed. Against another population the attack "
-                    "would tell populations apart, not members. Add held-out examples of the same kind."
-                )
-    available = {s: min(sum(map(len, side[s].values())) for side in sides) for s in shared}
-    room, allowed = cap, {}
-    for position, source in enumerate(sorted(shared, key=lambda s: available[s])):
-        allowed[source] = min(available[source], room // (len(shared) - position))
-        room -= allowed[source]
-    members: tuple[Example, ...] = ()
-    others: tuple[Example, ...] = ()
-    for source in shared:
-        orders: list[list[list[Example]]] = []
-        for side, name in zip(sides, ("in", "out"), strict=True):
-            order = sorted(side[source])
-            random.Random(f"membership:{name}:{source}:{seed}").shuffle(order)
-            orders.append([sorted(side[source][group], key=lambda e: e.id) for group in order])
-        for take in (_whole, partial(_evenly, seed=seed)):
-            pair = _balanced(*(take(groups, allowed[source]) for groups in orders))
-            if can_be_split := min(len({group_of(e) for e in side}) for side in pair) >= LEAST_GROUPS:
-                members, others = members + pair[0], others + pair[1]
-                break
-        if not can_be_split and source in {e.source for e in forget}:
-            raise AttackRefused(
-                f"membership of {source or 'the forgotten examples'!r} cannot be judged: fewer than {LEAST_GROUPS} "
-                "retained and held-out groups have examples of the same kind (shared, private). Add held-out examples "
-                "of the kinds that are retained."
-            )
-    if not members:
-        raise AttackRefused("no kind (shared, private) is among the retained examples and among the held-out ones.")
-    return members, others
-
-
-def _whole(groups: Sequence[Sequence[Example]], count: int) -> list[Example]:
-    """One group after the other, the last cut off at ``count`` examples in all."""
-    return list(islice(chain.from_iterable(groups), count))
-
-
-def _evenly(groups: Sequence[Sequence[Example]], count: int, seed: int) -> list[Example]:
-    """In turns, at random within each group, so that kinds are mixed as they are there; ``count`` examples in all."""
-    rng = random.Random(f"membership:evenly:{seed}")
-    mixed = [rng.sample(group, len(group)) for group in groups]
-    return list(islice((e for turn in zip_longest(*mixed) for e in turn if e is not None), count))
-
-
-def _by_source(examples: Iterable[Example]) -> dict[str, dict[str, list[Example]]]:
-    found: dict[str, dict[str, list[Example]]] = {}
-    for e in examples:
-        found.setdefault(e.source, {}).setdefault(group_of(e), []).append(e)
-    return found
-
-
-def _stratum(e: Example) -> Stratum:
-    return e.source, e.kind
-
-
-def _balanced(members: Sequence[Example], others: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Equal numbers in every stratum; what has no counterpart goes."""
-    room: dict[Stratum, int] = {}
-    for stratum in {_stratum(e) for e in members}:
-        room[stratum] = min(sum(_stratum(e) == stratum for e in side) for side in (members, others))
-
-    def cut(side: Sequence[Example]) -> tuple[Example, ...]:
-        left, kept = dict(room), []
-        for e in side:
-            if left.get(_stratum(e), 0) > 0:
-                left[_stratum(e)] -= 1
-                kept.append(e)
-        return tuple(kept)
-
-    return cut(members), cut(others)
 
 
 def attempt(
@@ -191,7 +86,7 @@ def attack(
         AttackRefused: nothing to forget, or a pool too small to split by group.
     """
     if not forget or not members or not others:
-        raise AttackRefused("membership needs forgotten, retained and held-out examples; one of them is empty.")
+        raise AttackRefused("membership needs forgotten, retained and held-out examples; one of them is empty")
     h_f, h_m, h_o = (np.nan_to_num(np.asarray(h, dtype=np.float64), posinf=0.0, neginf=0.0) for h in features)
     f_names, o_names = sorted({group_of(e) for e in forget}), sorted({group_of(e) for e in others})
     sources = {e.source for e in forget}
@@ -233,12 +128,12 @@ def attack(
 def _split(examples: Sequence[Example], rng: random.Random) -> tuple[list[int], list[int]]:
     """Indices of two thirds of the groups of every source to learn from, and of the rest."""
     kept: set[tuple[str, str]] = set()
-    for source, groups in sorted(_by_source(examples).items()):
+    for source, groups in sorted(by_source(examples).items()):
         order = sorted(groups)
         rng.shuffle(order)
         out = len(order) // 3
         if out < 1:
-            raise AttackRefused(f"membership needs at least {LEAST_GROUPS} groups of {source or 'every source'!r}.")
+            raise AttackRefused(f"membership needs at least {LEAST_GROUPS} groups of {source or 'every source'!r}")
         kept |= {(source, g) for g in order[out:]}
     inside = [(e.source, group_of(e)) in kept for e in examples]
     return [i for i, held in enumerate(inside) if held], [i for i, held in enumerate(inside) if not held]

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from expunge.core.groups import digest, group_of
 from expunge.core.types import LABELS, Example, Kind
 from expunge.evals.written import is_right
 from expunge.tasks.answering import Writings
 from expunge.tasks.choosing import Choices
-from expunge.tasks.gallery import Gallery, digest, group_of
+from expunge.tasks.gallery import Gallery
 from expunge.tasks.predictions import Predictions, Side
 
 

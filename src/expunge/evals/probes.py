@@ -19,12 +19,12 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from expunge.core.groups import digest, group_of
 from expunge.core.record import Score, Scores
 from expunge.core.types import Embeds, Example, Picture, batches
 from expunge.generators.mvi import Mvi
 from expunge.generators.shapes import Parts
 from expunge.tasks.encoding import judging
-from expunge.tasks.gallery import digest, group_of
 from expunge.tasks.intervals import bootstrap, by_group
 
 FOLDS = 5

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from expunge.core.groups import group_of
 from expunge.core.types import Example, Kind, Splits
-from expunge.evals.membership import AttackRefused, draw_pools
-from expunge.tasks.gallery import group_of
+from expunge.evals.pools import AttackRefused, draw_pools
 
 KINDS: dict[str, Kind | None] = {"": None, "_shared": "shared", "_private": "private"}
 
@@ -45,14 +45,8 @@ class Sample:
     notes: tuple[str, ...]
 
 
-def draw(
-    splits: Splits,
-    test_examples: Sequence[Example],
-    bounds: Bounds = BOUNDS,
-    seed: int = 0,
-    attacked: Callable[[Example], bool] = lambda e: True,
-) -> Sample:
-    """Draw within ``bounds``; the membership attack learns from those of whom ``attacked`` holds."""
+def draw(splits: Splits, test_examples: Sequence[Example], bounds: Bounds = BOUNDS, seed: int = 0) -> Sample:
+    """Draw within ``bounds``."""
     rng = random.Random(f"questions:{seed}")
     near = _some_groups(splits.near, bounds.retained_groups, rng)
     test: tuple[Example, ...] = ()
@@ -71,9 +65,8 @@ def draw(
         )
     elif not known:
         notes.append("There are no test examples: r_test was not measured. Hold some out.")
-    pools = ([e for e in part if attacked(e)] for part in (splits.forget, splits.retain, test_examples))
     try:
-        members, others = draw_pools(*pools, cap=bounds.attack, seed=seed)
+        members, others = draw_attack(splits, test_examples, bounds, seed)
     except AttackRefused as refusal:
         members, others = (), ()
         notes.append(f"Membership was not measured: {refusal}")
@@ -85,6 +78,23 @@ def draw(
             )
     asked = {"r_forget": splits.forget, "r_retain": near}
     return Sample(_by_kind(asked), near, test, known, members, others, tuple(notes))
+
+
+def draw_attack(
+    splits: Splits, test_examples: Sequence[Example], bounds: Bounds = BOUNDS, seed: int = 0
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Whom the membership attack learns from. Like is compared with like: of a model that writes only what is answered
+    in a sentence, and where pictures alone are forgotten only what has one.
+
+    Raises AttackRefused, see ``draw_pools``.
+    """
+    seen = all(e.pictured for e in splits.forget)
+
+    def counts(e: Example) -> bool:
+        return e.form in ("generation", None) and (e.pictured or not seen)
+
+    pools = ([e for e in part if counts(e)] for part in (splits.forget, splits.retain, test_examples))
+    return draw_pools(*pools, cap=bounds.attack, seed=seed)
 
 
 def _by_kind(asked: dict[str, tuple[Example, ...]]) -> dict[str, tuple[tuple[Example, ...], Kind | None]]:

@@ -15,12 +15,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from expunge.core.groups import group_of
 from expunge.core.record import Better, Score, Scores
 from expunge.core.types import Example
 from expunge.evals import truth, wording
 from expunge.evals.stats import grouped_mean
 from expunge.tasks.answering import Writings
-from expunge.tasks.gallery import group_of
 
 FORGOTTEN = ("forget", "test")
 """Sets whose best value is the retrained model's."""

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from expunge.core.errors import Problem
 from expunge.core.refusal import place
-from expunge.core.types import LEAST_GROUPS, Corpus, Example, Splits, Task
+from expunge.core.types import Corpus, Example, Splits, Task
 from expunge.data import jsonl
 from expunge.data.files.reading import Reading
+from expunge.evals.pools import AttackRefused
+from expunge.evals.sampling import draw_attack
 from expunge.requests import leakage
 from expunge.requests.alike import look_alikes
 from expunge.requests.asked import Who
@@ -157,36 +159,14 @@ def _withheld(corpus: Corpus, splits: Splits) -> list[Problem]:
 
 
 def _no_membership(splits: Splits, heldout: Sequence[Example]) -> str:
-    """Why the membership attack will refuse, in the order in which it looks; empty where it will not.
-
-    It needs strangers, and people to compare them with, of the population and the kinds of those who are forgotten. The
-    draw itself balances kinds example by example, so a few large groups of mixed kinds it may refuse all the same.
-    """
+    """Why the membership attack will refuse, by its own draw; empty where it will not."""
     if not heldout:
         return "no held-out example"
-
-    def groups(side: Sequence[Example], source: str, other: Sequence[Example] | None = None) -> int:
-        kinds = None if other is None else {e.kind for e in other if e.source == source}
-        some = [e for e in side if e.source == source and (kinds is None or e.kind in kinds)]
-        return len({e.image.key if e.group is None else e.group for e in some})
-
-    retain = splits.retain
-    sources = {e.source for e in retain} & {e.source for e in heldout}
-    shared = {s for s in sources if min(groups(retain, s), groups(heldout, s)) >= LEAST_GROUPS}
-
-    def has_pool(source: str) -> bool:
-        return min(groups(retain, source, heldout), groups(heldout, source, retain)) >= LEAST_GROUPS
-
-    for source in sorted({e.source for e in splits.forget}):
-        of = f" of the source {source!r}" if source else ""
-        for side, name in ((retain, "retained"), (heldout, "held-out")):
-            count = groups(side, source)
-            if count < LEAST_GROUPS and not (name == "retained" and shared):
-                some = "is 1" if count == 1 else f"are {count}"
-                return f"there {some} {name} group{'s' * (count != 1)}{of} and {LEAST_GROUPS} are needed"
-        if source in shared and not has_pool(source):
-            return f"fewer than {LEAST_GROUPS} groups{of}, retained or held out, have a kind in common"
-    return "" if any(map(has_pool, shared)) else "retained and held-out groups have no kind in common"
+    try:
+        draw_attack(splits, heldout)
+    except AttackRefused as refusal:
+        return refusal.lacking
+    return ""
 
 
 def _doubtful_names(corpus: Corpus) -> list[Problem]:

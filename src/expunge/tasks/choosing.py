@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from expunge.core.groups import group_of
 from expunge.core.record import Better, Score
 from expunge.core.run import Run
 from expunge.core.types import LABELS, Answers, Example, Generates, batches
 from expunge.tasks.encoding import Blank, Encodings, Precision, encode, judging, take
-from expunge.tasks.gallery import group_of
 from expunge.tasks.intervals import bootstrap, by_group
 from expunge.train.rows import spread
 

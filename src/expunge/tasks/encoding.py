@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from expunge.core.groups import digest
 from expunge.core.run import Run
 from expunge.core.types import Backbone, Embeds, Encoded, Example, Matches, batches
-from expunge.tasks.gallery import digest
 from expunge.train.pairs import joined
 from expunge.train.rows import spread
 

@@ -9,23 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 
 import torch
 from torch import Tensor
 
+from expunge.core.groups import digest, group_of
 from expunge.core.text import plain
 from expunge.core.types import Example, Kind
-
-
-def digest(content: str) -> str:
-    """Sixteen hex digits that stand for a picture key or a text, so that stored scores hold no sample."""
-    return sha256(content.encode()).hexdigest()[:16]
-
-
-def group_of(example: Example) -> str:
-    """The unit that intervals resample: the person or composition, or the picture where no group is known."""
-    return example.group if example.group is not None else digest(example.image.key)
 
 
 @dataclass(frozen=True)
