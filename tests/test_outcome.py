@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 
 import pytest
+import torch
 from tests.legs import STEP_S, WORK_S, Clock, Stop, saved
 
 from expunge.core import plugins
-from expunge.core.errors import ExpungeError
+from expunge.core.errors import Diverged, ExpungeError
 from expunge.core.run import Run
 from expunge.core.types import Splits
 from expunge.outcome import unlearn
@@ -100,7 +101,11 @@ def test_what_is_not_the_methods_fault_is_not_blamed_on_it(tmp_path, monkeypatch
     with pytest.raises(OSError, match="No space left"):
         worked(tmp_path, monkeypatch, "run.log(step=0)", Run(folder=tmp_path))
     with pytest.raises(ExpungeError, match="^the model refuses$"):
-        worked(tmp_path, monkeypatch, "from expunge.core.errors import ExpungeError as E; raise E('the model refuses')")
+        worked(
+            tmp_path,
+            monkeypatch,
+            "from expunge.core.errors import Diverged, ExpungeError as E; raise E('the model refuses')",
+        )
 
     class Inline:
         def unlearn(self, model, splits, run):
@@ -108,3 +113,18 @@ def test_what_is_not_the_methods_fault_is_not_blamed_on_it(tmp_path, monkeypatch
 
     with pytest.raises(KeyError):  # a class in somebody's script: the traceback says more
         unlearn(Inline(), small_albef(), Splits((), (), ()), Run())
+
+
+def test_a_model_whose_weights_are_not_numbers_is_no_result():
+    """The loss is looked at before a step: what the last step breaks shows in the weights alone."""
+
+    class Overflowing:
+        def unlearn(self, model, splits, run):
+            with torch.no_grad():
+                next(model.module.parameters()).mul_(float("inf"))
+            return model
+
+    with pytest.raises(
+        Diverged, match=r"test_outcome leaves weights that are not numbers \([\w.]+\); try a smaller lr"
+    ):
+        unlearn(Overflowing(), small_albef(), Splits((), (), ()), Run())

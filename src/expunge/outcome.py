@@ -14,7 +14,7 @@ from expunge import showing
 from expunge.core import plugins, ranks
 from expunge.core.delta import Delta
 from expunge.core.environment import environment, versions
-from expunge.core.errors import ExpungeError
+from expunge.core.errors import Diverged, ExpungeError
 from expunge.core.folder import explained
 from expunge.core.method_files import blaming, returned
 from expunge.core.record import Record
@@ -101,7 +101,7 @@ def unlearn(method: Any, model: Any, splits: Splits, run: Run) -> tuple[Any, dic
     Seconds of work that was remembered, or done before the run was stopped, count as if it had been done again; what
     was made before, such as the model itself, counts in no leg. With several ranks all have the same model in the end,
     and ``run.facts["ranks_differed"]`` where they had not by themselves. Raises ExpungeError, with the line, for what
-    goes wrong in a user's method.
+    goes wrong in a user's method, and Diverged where it leaves weights that are not numbers.
     """
     lora = run.scale.lora
     if lora and not getattr(type(method), "lora", False):
@@ -119,6 +119,12 @@ def unlearn(method: Any, model: Any, splits: Splits, run: Run) -> tuple[Any, dic
     run.keep["terms"] = run.terms[noted:]  # a model retrained to compare with logs into the same run
     if engine.agree(after.module):
         run.facts["ranks_differed"] = True
+    if lost := [name for name, weights in after.module.named_parameters() if not weights.isfinite().all()]:
+        raise Diverged(
+            f"{plugins.method_name(type(method))} leaves weights that are not numbers ({lost[0]}"
+            + (f" and {len(lost) - 1} more" if lost[1:] else "")
+            + "); try a smaller lr."
+        )
     after.drop_training_state()
     after.module.eval()
     peak_mb = max(spent.peak_memory_mb, run.peak_mb)
