@@ -52,6 +52,16 @@ def test_columns_are_as_before_without_a_layout():
     assert panel.heads == ("A@D_f",) and panel.section == "5 forgotten, 3 seeds"
 
 
+def test_heads_say_what_a_task_measures():
+    """Where all is listed, a retained score is an accuracy where questions are asked."""
+    made = replace(results(), layout="")
+    entry = next(iter(made.blocks[0].rows[0].entries.values()))
+    for task, letter in (("entailment", "A"), ("retrieval", "R")):
+        rows = tuple(replace(r, entries={"r_retain": entry}) for r in made.blocks[0].rows)
+        (panel,) = everything(replace(made, blocks=(replace(made.blocks[0], task=task, rows=rows),))).panels
+        assert panel.heads[0] == f"{letter} kept (Δ)", panel.heads
+
+
 def test_printed_figures_stand_beside_ours_and_those_of_unsaid_questions_alone():
     sheet = beside(results())
     (panel,) = sheet.panels

@@ -326,6 +326,8 @@ def _plain_head(block: GridBlock, key: str, with_set: bool = True) -> str:
     letter = "R" if block.task == "retrieval" else "A"
     if key.removeprefix("r_") in ("forget", "test"):
         return f"{letter}@D_{'f' if key.endswith('forget') else 'test'}"
+    if key == "r_retain":
+        return f"{letter} kept"
     if key in NAMES:
         return NAMES[key]
     return {"r_forget_private": "D_f told", "r_forget_shared": "D_f seen", "r_retain_private": "kept told",
