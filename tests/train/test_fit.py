@@ -113,7 +113,7 @@ def test_two_threads_give_the_same_weights_twice():
     torch.set_num_threads(2)
     try:
         for _ in range(2):
-            trained = train_original(start, small_corpus().train[:64], Run(), Recipe(epochs=3, lr=1e-3, batch=64))
+            trained = train_original(start, small_corpus().train[:64], Run(), Recipe(epochs=2, lr=1e-3, batch=64))
             states.append(trained.module.state_dict())
     finally:
         torch.set_num_threads(1)
