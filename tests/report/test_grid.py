@@ -112,6 +112,51 @@ def test_the_best_and_second_compete_by_their_distance(results):
     assert set(ranks["gradient_ascent"]) == {0}, "a row that lacks a seed does not compete"
 
 
+def test_what_is_the_same_but_for_its_last_bits_shares_a_rank(results):
+    (block, *_), key = results.blocks, "m_loc"
+    best, equal, worse = (Entry(Score(value, 3)) for value in (97.38562091503269, 97.38562091503267, 90.0))
+    rows = tuple(
+        replace(row, entries={key: entry}, measured=3, wanted=3, method=row.label)
+        for row, entry in zip(
+            [r for r in block.rows if r.label in ("finetune", "cse", "gradient_ascent")], (best, worse, equal)
+        )
+    )
+    (panel,) = everything(replace(results, blocks=(replace(block, rows=rows),))).panels
+    assert [one.cells[0].rank for one in panel.lines] == [1, 0, 1]
+
+
+def test_shares_are_shown_finely_enough(results):
+    block = results.blocks[0]
+    rows = tuple(replace(row, entries={"model_utility": Entry(Score(0.314, 3))}) for row in block.rows)
+    (panel,) = everything(replace(results, blocks=(replace(block, rows=rows),))).panels
+    assert {one.cells[0].text for one in panel.lines} == {"0.31"}
+
+
+def test_the_skill_of_the_attack_is_nobodys_merit(results):
+    block = results.blocks[0]
+    rows = tuple(
+        replace(row, entries={"mi_accuracy": Entry(Score(60.0 + i, 3), Score(float(i), 3))}, wanted=3)
+        for i, row in enumerate(block.rows)
+    )
+    (panel,) = everything(replace(results, blocks=(replace(block, rows=rows),))).panels
+    assert {one.cells[0].rank for one in panel.lines} == {0}
+
+
+def test_a_model_that_was_retrained_again_is_held_against_the_first(folder, tmp_path):
+    """The floor of all distances: its method is the reference's, its cells are not."""
+    told = json.loads((folder / plans.PLAN).read_text())
+    block = told["blocks"][0]
+    again = next(row for row in block["rows"] if row["label"] == "cse")
+    again["label"], again["method"] = "retrained again", "retrain"
+    told["baseline"], told["shelf"] = "retrained again", str(folder)
+    (tmp_path / plans.PLAN).write_text(json.dumps(told))
+    made = harvest(tmp_path)
+    row = line(main(made).panels[0], "retrained again")
+    assert not row.reference and row.cells[0].gap == "2.0" and {cell.rank for cell in row.cells} == {0}
+    assert {t.label for t in made.blocks[0].tests} >= {"nothing", "finetune"}
+    assert "retrained again" in grid_page.page(made)[grid_page.page(made).index('id="drawn"') :]
+
+
 def test_a_failed_cell_is_never_dropped(results):
     assert [f.label for f in results.failures] == ["gradient_ascent 5 2", "gradient_ascent 50 2"]
     assert line(main(results).panels[0], "gradient_ascent").mark == "† 2 of 3 seeds, 1 failed"

@@ -40,6 +40,13 @@ def test_damage_to_near_neighbours_fails():
     assert verdict.level("neighbours") == "bad"
 
 
+def test_knowing_pictures_far_better_than_the_retrained_model_is_no_pass():
+    high = ORACLE["r_forget_shared"] + 20
+    verdict = judge(record(AFTER | {"r_forget_shared": high}, wide=False))
+    assert verdict.level("seen") == "unsure" and verdict.status == "unsure"
+    assert "20.0 points better" in next(f.sentence for f in verdict.findings if f.key == "seen")
+
+
 def test_damage_to_one_kind_of_knowledge_is_not_averaged_away():
     verdict = judge(record(AFTER | {"r_retain_private": 80.0}, wide=False))
     assert verdict.level("neighbours") == "unsure"

@@ -15,7 +15,7 @@ from expunge.core.groups import digest
 from expunge.core.types import Example
 from expunge.tasks.encoding import encode, fuse_pairs
 from expunge.tasks.gallery import Gallery
-from expunge.tasks.predictions import Predictions, shortlist
+from expunge.tasks.predictions import WORST, Predictions, shortlist
 from expunge.tasks.recall import expected_hits, recall
 from expunge.tasks.retrieval import predict
 from expunge.testing import small_blip, small_corpus
@@ -78,6 +78,14 @@ def test_ties_count_by_expectation():
     )
     scores[0, :4] = [2, 2, 2, 1]
     np.testing.assert_allclose(expected_hits(scores, relevant), [[0, 1, 1]])
+
+
+def test_what_is_no_number_never_hits():
+    """Such items tie with one another, and among equals the right one would come first now and then."""
+    scores = np.full((1, 16), WORST)
+    relevant = np.eye(1, 16, dtype=bool)
+    assert expected_hits(scores, relevant).sum() == 0
+    assert expected_hits(scores + np.linspace(0, 1, 16), relevant).sum() == 0, "with a cosine on top"
 
 
 @settings(max_examples=25, deadline=None)

@@ -24,7 +24,7 @@ from expunge.evals.truth import compare
 from expunge.report import printed
 from expunge.report.grid import Entry, Failure, GridBlock, GridRow, Paired, Results
 from expunge.report.layouts import AWAY, away
-from expunge.report.measures import MEASURES, MEMORY, is_reference
+from expunge.report.measures import MEASURES, MEMORY
 
 PLAN = "plan.json"
 SHORT = {"forget": "r_forget", "test": "r_test"}
@@ -102,12 +102,13 @@ def _block(told: Mapping[str, Any], block: Mapping[str, Any], found: Mapping[str
                 wanted=len(row["cells"]),
                 measured=len(per_seed),
                 failed=sum(h in failed for h in row["cells"].values()),
+                is_reference=row["cells"] == block["retrained"],
                 printed=printed.row(told["paper"], block["paper_size"], block["paper_group"], row["paper"])
                 if told["paper"]
                 else {},
             )
         )
-    references = [row["label"] for row in block["rows"] if is_reference(row["method"])]
+    references = [row.label for row in rows if row.is_reference]
     return GridBlock(
         scenario=block["scenario"], task=block["task"], model=block["model"], size=block["size"], unit=block["unit"],
         printed_size=block["paper_size"], rows=tuple(rows), seeds=tuple(block["before"]),

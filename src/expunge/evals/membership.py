@@ -41,7 +41,7 @@ class Membership:
     mi: Score
     mi_auc: Score | None  # 50: forgotten examples rank like non-members of their source; 100: always above them
     mi_private: Score | None  # MI over the private sentences of D_f
-    accuracy: Score
+    accuracy: Score  # without an interval: it is the instrument's, and no claim rests on its last points
     trained_on: int  # examples per class
 
     def scores(self) -> Scores:
@@ -93,6 +93,7 @@ def attack(
     chance = np.zeros(len(forget))
     wins, tries = np.zeros((len(f_names), len(o_names))), np.zeros((len(f_names), len(o_names)))
     right: list[float] = []
+    judged = 0
     size = 0
     for draw in range(draws):
         rng = random.Random(f"attack:{seed}:{draw}")
@@ -115,12 +116,13 @@ def attack(
         wins += inner.T
         tries += count[:, None] * o_count[None]
         right.append(50 * ((p_m > 0.5).mean() + (p_o <= 0.5).mean()))
+        judged = len(p_m) + len(p_o)
     private = [i for i, e in enumerate(forget) if e.kind == "private"]
     return Membership(
         _mean_score(100 * chance, forget, f_names, seed, replicates),
         _auc_score(wins, tries, len(forget), seed, replicates) if tries.any() else None,
         _mean_score(100 * chance[private], [forget[i] for i in private], None, seed, replicates) if private else None,
-        Score(float(np.mean(right)), len(right), float(min(right)), float(max(right))),
+        Score(float(np.mean(right)), judged),
         size // 2,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from expunge.core.record import Score
 from expunge.report import printed
-from expunge.report.grid import TASKS, GridBlock, GridCell, Line, Panel, Results, Sheet
+from expunge.report.grid import GridBlock, GridCell, Line, Panel, Results, Sheet, group_of, size_of
 from expunge.report.measures import finite, number, signed
 from expunge.report.plots import split_words
 
@@ -50,10 +50,7 @@ def found(results: Results) -> Iterable[tuple[GridBlock, Findings]]:
 
 def place(results: Results, block: GridBlock) -> str:
     """Where a block stands, in one line."""
-    parts = [block.scenario, TASKS.get(block.task, block.task.replace("_", " "))]
-    if len({one.model for one in results.blocks}) > 1:
-        parts.append(block.model)
-    return ", ".join([*parts, f"{block.size} forgotten"])
+    return f"{group_of(results.blocks, block)}, {size_of(block)}"
 
 
 def sheets(results: Results) -> list[Sheet]:

@@ -7,7 +7,7 @@ Markdown, LaTeX and CSV, ``grid_page`` draws them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,7 @@ class GridRow:
     measured: int
     failed: int
     printed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    is_reference: bool = False  # its cells are the retrained models that all others are held against
 
     def competes(self, column: str) -> bool:
         """Whether the row may be the best of a column: only with a number of every seed, since those that failed are
@@ -91,6 +92,23 @@ class GridBlock:
     tests: tuple[Paired, ...] = ()
     stages: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     findings: Any = None  # report.findings.Findings: what its cells looked at
+
+
+UNITS = {"groups": "forgotten", "pictures": "pictures forgotten", "samples": "samples forgotten",
+         "pictured": "forgotten by their pictures"}  # fmt: skip
+
+
+def size_of(block: GridBlock) -> str:
+    """``34 pictures forgotten``."""
+    return f"{block.size} {UNITS.get(block.unit, 'forgotten')}"
+
+
+def group_of(blocks: Sequence[GridBlock], block: GridBlock) -> str:
+    """Scenario and task of a block, and its model where ``blocks`` have several."""
+    parts = [block.scenario, TASKS.get(block.task, block.task.replace("_", " "))]
+    if len({one.model for one in blocks}) > 1:
+        parts.append(block.model)
+    return ", ".join(parts)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from expunge.core.environment import MIB
+from expunge.core.record import Score
 from expunge.report import layouts, plots
+from expunge.report.findings import place
 from expunge.report.grid import GridBlock, Results
-from expunge.report.illustrations import Illustration, illustrations
-from expunge.report.measures import BY_KEY, SUMMARY, duration, is_reference, memory
+from expunge.report.illustrations import Illustration, illustrations, slug
+from expunge.report.measures import BY_KEY, SUMMARY, duration, memory
 from expunge.report.printed import source
 from expunge.report.sheets import DISTANCES, sheets
 from expunge.report.template import render
@@ -23,7 +25,9 @@ from expunge.report.typeset import standing
 
 LEADING = ("chosen", "distances", "main")
 """Sheets that are read first, in this order; the others are folded away below the drawings."""
-DRAWN = ("avg_g", "avg_split", "forget", "test", "mi", "m_eff", "m_rel", "m_loc")
+SCORES = ("m_eff", "m_rel", "m_loc")
+"""100 minus a distance: the retrained model stands at 100."""
+DRAWN = ("avg_g", "avg_split", "forget", "test", "mi", *SCORES)
 MOST_OPEN = 3
 _TITLES = {
     "forget": "The forgotten: found or answered right", "test": "Everyday pictures", "mi": BY_KEY["mi"].name,
@@ -59,19 +63,20 @@ def coded(text: str) -> Markup:
 def _drawings(results: Results, block: GridBlock) -> dict[str, Any]:
     """Points for the numbers that the table shows, the retrained model as a line where it has the number; for a table
     of very many columns, for its averages."""
-    title = f"{block.scenario}, {block.task.replace('_', ' ')}, {block.model}, {block.size} forgotten"
-    name = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
+    title = place(results, block)
     oracle = block.stages.get("retrained", {})
     figures = []
     for key in layouts.AWAY if results.layout else (k for k in DRAWN if k in results.columns):
         reference = oracle.get(f"r_{key}" if key in ("forget", "test") else key)
+        if key in SCORES:
+            reference = Score(100.0, 1)
         rows = [
             (row.label + (" †" if row.entries[key].n < row.wanted else ""), row.entries[key].score)
             for row in block.rows
-            if key in row.entries and not is_reference(row.method)
+            if key in row.entries and not row.is_reference
         ]
         drawn = f"{title}: {_TITLES[key]}"
-        svg = plots.methods(rows, reference, f"{name}-{key}", drawn, distances=key in DISTANCES)
+        svg = plots.methods(rows, reference, slug(title, key), drawn, distances=key in DISTANCES)
         if svg:
             figures.append((_TITLES[key], Markup(svg)))
     return {"title": title, "figures": figures}

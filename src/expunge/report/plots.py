@@ -92,7 +92,8 @@ def _bar(axes: Axes, y: float, value: float, low: float, high: float, colour: st
 def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: str, *, distances: bool = False) -> str:
     """One point with its 95 % interval for each method; a dashed line stands where the retrained model does.
 
-    ``distances`` are shown from 0 on, so that twice as far looks twice as far.
+    ``distances`` are shown from 0 on, so that twice as far looks twice as far; other numbers are scores from 0 to 100.
+    Intervals end where the numbers do: of three seeds they are often wider than the scale.
     """
     rows = [(label, one) for label, one in rows if one is not None and finite(one.value)]
     if not rows:
@@ -101,7 +102,8 @@ def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: s
         figure, axes = _canvas(0.5 + 0.2 * len(rows), left=0.33, right=0.88)
         for y, (_, one) in enumerate(rows):
             if finite(one.low) and finite(one.high):
-                axes.plot([one.low, one.high], [y, y], color=AFTER, linewidth=1.6, solid_capstyle="butt", zorder=2)
+                ends = [max(one.low, 0.0), one.high if distances else min(one.high, 100.0)]
+                axes.plot(ends, [y, y], color=AFTER, linewidth=1.6, solid_capstyle="butt", zorder=2)
             axes.scatter([one.value], [y], s=22, c=AFTER, linewidths=0, zorder=3)
             axes.text(
                 1.03, y, number(one.value), va="center", ha="left", size=8.2, transform=axes.get_yaxis_transform()
@@ -111,7 +113,7 @@ def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: s
         axes.set_yticks(range(len(rows)), [_short(label, 18) for label, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         if distances:
-            axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+            axes.set_xlim(left=0.0)
         axes.xaxis.grid(True)
         axes.locator_params(axis="x", nbins=4)
         axes.spines[["left", "bottom"]].set_visible(False)

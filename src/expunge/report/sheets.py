@@ -13,7 +13,6 @@ from expunge.core.record import AVERAGES, MARKS, Score
 from expunge.report import findings, layouts, printed
 from expunge.report.grid import (
     PRICES,
-    TASKS,
     Entry,
     GridBlock,
     GridCell,
@@ -23,8 +22,10 @@ from expunge.report.grid import (
     Panel,
     Results,
     Sheet,
+    group_of,
+    size_of,
 )
-from expunge.report.measures import BY_KEY, competes, finite, is_reference, number, signed
+from expunge.report.measures import BY_KEY, competes, finite, number, signed
 
 HIGHER = tuple(MARKS.values())
 COSTS = ("seconds", "memory", "gpu_memory")
@@ -127,7 +128,12 @@ def everything(results: Results) -> Sheet:
         keys = [k for k in (*BY_KEY, *AVERAGES, *HIGHER, *COSTS) if k in here]
         if keys:
             panels.append(_panel(results, block, keys))
-    return Sheet("everything", "Everything measured", "As above.", tuple(panels))
+    return Sheet(
+        "everything",
+        "Everything measured",
+        "Whatever some row has, marked as above.",
+        tuple(panels),
+    )
 
 
 def beside(results: Results) -> Sheet:
@@ -149,7 +155,7 @@ def beside(results: Results) -> Sheet:
             section, group = _where(results, block)
             panels.append(Panel(section, _beside_group(block, group), tuple(heads), tuple(lines)))
     note = (
-        f"Ours is measured on small models and invented people, the paper's on {printed.measured_on(results.paper)}: "
+        f"Ours is measured on small models and drawn worlds, the paper's on {printed.measured_on(results.paper)}: "
         "compare the order of the methods and the sign of their distances, not the numbers. Δ in parentheses."
     )
     return Sheet("beside", f"Beside {printed.title(results.paper)}", note, tuple(panels))
@@ -207,7 +213,7 @@ def _panel(results: Results, block: GridBlock, keys: tuple[str, ...] | list[str]
         Line(
             row.label,
             tuple(replace(_cell(row, key), rank=ranks[key].get(row.label, 0)) for key in keys),
-            is_reference(row.method),
+            row.is_reference,
             _mark(block, row, keys),
         )
         for row in block.rows
@@ -221,18 +227,9 @@ def _where(results: Results, block: GridBlock) -> tuple[str, str]:
     for one in results.blocks:
         sizes.setdefault((one.scenario, one.task, one.model), []).append(one.size)
     same = len({tuple(found) for found in sizes.values()}) == 1
-    group = [block.scenario, TASKS.get(block.task, block.task.replace("_", " "))]
-    if len({one.model for one in results.blocks}) > 1:
-        group.append(block.model)
-    size = _size(block)
-    return (size, ", ".join(group)) if same else ("", ", ".join([*group, size]))
-
-
-def _size(block: GridBlock) -> str:
-    unit = {"groups": "forgotten", "pictures": "pictures forgotten", "samples": "samples forgotten",
-            "pictured": "forgotten by their pictures"}  # fmt: skip
-    seeds = f"{len(block.seeds)} seed{'s' if len(block.seeds) != 1 else ''}"
-    return f"{block.size} {unit.get(block.unit, 'forgotten')}, {seeds}"
+    group, size = group_of(results.blocks, block), size_of(block)
+    size += f", {len(block.seeds)} seed{'s' if len(block.seeds) != 1 else ''}"
+    return (size, group) if same else ("", f"{group}, {size}")
 
 
 def _beside_group(block: GridBlock, group: str) -> str:
@@ -241,10 +238,11 @@ def _beside_group(block: GridBlock, group: str) -> str:
 
 def _ranks(block: GridBlock, key: str) -> dict[str, int]:
     """Label -> 1 or 2 among the rows that compete; nobody is best of one, nor where all are equal."""
-    if key in COSTS:
+    if key in (*COSTS, "mi_accuracy"):  # the attacker's own skill is no merit of a method
         return {}
     merit: Callable[[Entry], float | None] = _merit(key)
-    found = {r.label: m for r in block.rows if r.competes(key) and (m := merit(r.entries[key])) is not None}
+    # Means over seeds that are the same number differ in their last bits by the order of their sums.
+    found = {r.label: round(m, 9) for r in block.rows if r.competes(key) and (m := merit(r.entries[key])) is not None}
     levels = sorted(set(found.values()), reverse=True)
     if len(levels) < 2:
         return {}
@@ -267,8 +265,9 @@ def _cell(row: GridRow, key: str) -> GridCell:
     if entry is None:
         failed = row.failed and not row.measured
         return GridCell("failed" if failed else "–")
-    digits = 2 if key in (*DISTANCES, *HIGHER) else 0 if "memory" in key else 1
-    gap = number(entry.gap.value, digits) if entry.gap and not is_reference(row.method) else ""
+    finer = key in (*DISTANCES, *HIGHER) or layouts.is_share(key)
+    digits = 2 if finer else 0 if "memory" in key else 1
+    gap = number(entry.gap.value, digits) if entry.gap and not row.is_reference else ""
     return GridCell(number(entry.score.value, digits) + "†" * row.lacks(key), _half(entry.score, digits), gap)
 
 
@@ -286,7 +285,7 @@ def _printed(row: GridRow, key: str) -> GridCell:
     told = row.printed.get(_printed_name(key))
     if told is None:
         return GridCell()
-    gap = number(told["delta"], 2) if told.get("delta") is not None and not is_reference(row.method) else ""
+    gap = number(told["delta"], 2) if told.get("delta") is not None and not row.is_reference else ""
     return GridCell(number(told["value"], 2), "", gap)
 
 

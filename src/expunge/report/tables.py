@@ -87,15 +87,19 @@ class Grid:
 
 
 def compare(named: Sequence[tuple[str, Record]]) -> Grid:
-    """One row per record, with the scores of its *after* model; records of one task."""
+    """One row per record, with the scores of its *after* model; records of one task.
+
+    Where all have a retrained model the best is the nearest to it, as in a suite's tables.
+    """
     columns = _columns(task_of(named[0][1]) if named else "retrieval")
     rows: list[list[Cell]] = []
     competing: list[dict[str, float]] = []
+    compared = all(record.scores.get("oracle") for _, record in named)
     for label, record in named:
         names = (label, method_name(record))
         shown = [_cell(record, "after", column.key) for column in columns]
         rows.append([replace(cell, delta="") for cell in shown] if is_reference(*names) else shown)
-        merits = {c.key: v for c in columns if (v := _merit(record, c)) is not None}
+        merits = {c.key: v for c in columns if (v := _merit(record, c, compared)) is not None}
         competing.append(merits if competes(*names) else {})
     return _grid(columns, [label for label, _ in named], _mark(columns, rows, competing), named)
 
@@ -118,10 +122,10 @@ def _columns(task: str) -> tuple[Column, ...]:
             "seconds",
             HEADS["seconds"],
             "Wall-clock time; in small print the share of MVI, which makes the stand-ins.",
-            "lower",
+            None,  # doing less always wins it
         ),
-        Column("memory", HEADS["memory"], "Peak memory of the process, without an accelerator’s.", "lower"),
-        Column("gpu_memory", HEADS["gpu_memory"], "Peak of what it held on the accelerator.", "lower"),
+        Column("memory", HEADS["memory"], "Peak memory of the process, without an accelerator’s.", None),
+        Column("gpu_memory", HEADS["gpu_memory"], "Peak of what it held on the accelerator.", None),
     ]
     # Some are to be as the retrained model's, some high, some low, and no mark would say which.
     wrote = [Column(k, layouts.head(k), layouts.head(k), None) for k in layouts.written_keys(task)]
@@ -147,17 +151,16 @@ def _cell(record: Record, stage: str, key: str) -> Cell:
     return Cell(number(summary(record).get(key), 2))
 
 
-def _merit(record: Record, column: Column) -> float | None:
+def _merit(record: Record, column: Column, compared: bool) -> float | None:
     """How good this record is in this column; larger is better. None where it has no number, or nobody is the best."""
     if column.better is None:
         return None
     if column.key in BY_KEY:
         found, oracle = value(record, "after", column.key), value(record, "oracle", column.key)
-        if found is None or (column.better == "oracle" and oracle is None):
-            return None
-        return -abs(found - oracle) if column.better == "oracle" and oracle is not None else found
-    raw = {column: record.cost.get(cost) for column, cost in {"seconds": "seconds", **MEMORY}.items()}
-    found = raw.get(column.key, summary(record).get(column.key))
+        if compared:
+            return None if found is None or oracle is None else round(-abs(found - oracle), 9)
+        return None if column.better == "oracle" else found
+    found = summary(record).get(column.key)
     if found is None or not finite(found):
         return None
     return -found if column.better == "lower" else found

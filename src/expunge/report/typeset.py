@@ -49,7 +49,8 @@ def standing(results: Results) -> str:
 
 def _markdown_table(panel: Panel) -> str:
     side = "---|" if panel.prose else "---:|"
-    lines = ["| | " + " | ".join(_escape(h) for h in panel.heads) + " |", "|---|" + side * len(panel.heads)]
+    heads = " | ".join(map(_escape, (panel.stub, *panel.heads)))
+    lines = [f"| {heads} |", "|---|" + side * len(panel.heads)]
     for line in panel.lines:
         label = _escape(line.label) + (f" <sub>{line.mark}</sub>" if line.mark else "")
         cells = [f"*{label}*" if line.reference else label, *map(_markdown_cell, line.cells)]
@@ -103,8 +104,8 @@ _TEX = {
 }  # fmt: skip
 
 
-LINES = 50
-"""Lines of a table, its heads counted, that a landscape page holds."""
+LINES = 48
+"""Lines of a table, its heads counted, that a landscape page holds beside the caption."""
 
 
 def latex(results: Results) -> str:

@@ -38,8 +38,8 @@ LEAST_EFFECT = 5.0
 """Where the original and the retrained model differ by less, nothing was there to be forgotten or to be detected."""
 LEAST_ATTACK = 60.0
 """An attack that is right less often than this (50 is guessing) cannot tell, so it cannot reassure."""
-FAR_BELOW = 15.0
-"""So far under the retrained model the forgetting itself may stand out."""
+FAR_OFF = 15.0
+"""So far under the retrained model the forgetting itself may stand out; so far above it, what is left of training."""
 
 ESSENTIAL = ("told", "seen", "neighbours", "everyday")
 WORDS = {"good": "Yes", "unsure": "Not certain", "bad": "No", "unknown": "Not known"}
@@ -100,7 +100,8 @@ def judge(record: Record) -> Verdict:
         lead = "At least one essential check has no answer; it is named below."
     elif all(level == "good" for level in judged) and "unsure" not in levels.values():
         status, headline = "passed", "The model behaves as if it had never been told."
-        lead = f"For {people}, on every essential check, it comes out close to a model retrained without them."
+        lead = (f"For {people}, what was told and what can be seen come out close to a model retrained without them. "
+                "Other people and everyday pictures were lost no more than the limits allow.")  # fmt: skip
     elif all(f.few for f in findings if f.level == "unsure"):
         status, headline = "unsure", "It looks right, on too few samples to be certain."
         lead = ("Every number lies where it should. At least one rests on so few samples that chance alone could have "
@@ -161,7 +162,7 @@ def _told(record: Record) -> Finding:
         sentence = f"Mostly: it still scores {number(gap)} points more than a model that was never told."
     else:
         sentence = f"It still {_recalling(record)}: {number(gap)} points more than a model that was never told."
-    if gap < -FAR_BELOW:
+    if gap < -FAR_OFF:
         level, few = "unsure", False
         sentence = (f"More than that: it scores {number(-gap)} points less than a model that never saw them. Avoiding "
                     "somebody so clearly can itself give them away.")  # fmt: skip
@@ -221,6 +222,11 @@ def _seen(record: Record) -> Finding:
         sentence += " There are so few samples that this is not certain."
     elif level == "bad":
         sentence = f"It keeps only {share} of it. It forgot more than it was asked to."
+    above = after.value - oracle.value
+    if above > FAR_OFF:
+        level, few = "unsure", False
+        sentence = (f"Yes, and {number(above)} points better than a model that never saw these pictures: part of that "
+                    "may be remembered, not seen.")  # fmt: skip
     return Finding(what, question, level, sentence, shown, few)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from expunge.core.record import Better, Score
 from expunge.tasks.gallery import Gallery
 from expunge.tasks.intervals import bootstrap, by_group
-from expunge.tasks.predictions import Predictions, ScoreName
+from expunge.tasks.predictions import WORST, Predictions, ScoreName
 
 AT = (1, 5, 10)
 
@@ -77,7 +77,7 @@ def expected_hits(scores: np.ndarray, relevant: np.ndarray, at: Sequence[int] = 
     """How often the best relevant item of each row is among the first k, over random orders of tied items.
 
     Args:
-        scores: [Q, N], -inf for what was not short-listed (such an item never hits).
+        scores: [Q, N], -inf for what was not short-listed, ``WORST`` for what was no number (neither ever hits).
         relevant: [Q, N] bool.
 
     Returns:
@@ -97,5 +97,5 @@ def expected_hits(scores: np.ndarray, relevant: np.ndarray, at: Sequence[int] = 
             factor = np.maximum(wrong - place, 0) / np.maximum(wrong + right - place, 1)
             missed = np.where(place < room, missed * factor, missed)
         hits[:, column] = 1 - missed
-    hits[np.isneginf(best[:, 0])] = 0.0
+    hits[best[:, 0] <= WORST / 2] = 0.0  # not short-listed, or no number: such items would tie among themselves
     return hits
