@@ -1,5 +1,6 @@
 """What the paper's equations promise of CSE."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 
 from expunge.backbones.blip.answers import BlipAnswers
 from expunge.core.cache import cached
+from expunge.core.errors import ExpungeError
 from expunge.core.run import Run
 from expunge.core.spec import digest
 from expunge.generators import mvi
@@ -135,12 +137,53 @@ def test_bounds_are_read_off_the_model(splits, other):
     strangers = batch["groups"][:, None] != batch["groups"][None]
     anchors = Anchors([other.pictures[0]] * count, [other.texts[0]] * count)
     measured = Editor(CSE(alpha_site="off"), model, whole, anchors, 0)
-    assert strangers.any() and 0 < measured.match_floor < 1
+    assert strangers.any()
+    rng = random.Random("cse:0")  # the editor's own draw
+    some = rng.sample(whole.near, len(whole.near))
+    batch = model.collate(some)
+    rows, columns = (batch["groups"][:, None] != batch["groups"][None]).nonzero().T
+    pick = torch.tensor(rng.sample(range(len(rows)), min(128, len(rows))))
+    with torch.no_grad():
+        mixed = model.fuse(model.encode_images(batch).take(rows[pick]), model.encode_texts(batch).take(columns[pick]))
+    assert measured.match_floor == pytest.approx(F.softmax(mixed.logits, -1)[:, 1].mean().item(), abs=1e-5)
     assert measured.floor == pytest.approx(cosine[strangers].mean().item(), abs=1e-5)
     assert measured.ceiling == pytest.approx(cosine.diag().mean().item(), abs=1e-5)
     assert measured.floor < measured.ceiling - 0.05
     told = Editor(replace(FREE, floor=0.25), small_albef(), splits, other, 0)
     assert (told.floor, told.ceiling) == (0.25, 1.0)
+
+
+def test_strangers_are_looked_for_farther_off_where_all_who_are_near_are_one(splits, other):
+    """One person's pairs beside the forgotten: bounds still stand, on everybody."""
+    near = [e for e in splits.retain if e.source == splits.forget[0].source]
+    alone = tuple(e for e in splits.retain if e.source != splits.forget[0].source) + tuple(
+        e for e in near if e.group == near[0].group
+    )
+    editor = Editor(CSE(alpha_site="off"), small_albef(), replace(splits, retain=alone), other, 0)
+    assert editor.floor > -1 and editor.ceiling < 1 and editor.match_floor > 1e-3
+
+
+def test_a_text_without_words_is_pushed_whole(splits, other):
+    """It shares nothing with R_2; its weight is not that of an empty mean."""
+    mute = replace(splits, forget=tuple(replace(e, text="?!") for e in splits.forget))
+    pushed, _ = gradients(FREE, mute, other, names=("n",))
+    whole, _ = gradients(replace(FREE, alpha_site="off"), mute, other, names=("n",))
+    assert max(g.abs().max().item() for g in whole.values()) > 1e-6 and gap(pushed, whole) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"texts_per_sample": 0}, "texts_per_sample must be at least 1"),
+        ({"pictures_per_sample": 0}, "pictures_per_sample must be at least 1"),
+        ({"alpha_fixed": 7.0}, "alpha_fixed must lie between 0 and 1"),
+        ({"match_floor": 2.0}, "match_floor must lie between 0 and 1"),
+        ({"floor": -3.0}, "floor is a cosine"),
+    ],
+)
+def test_options_that_would_ruin_an_edit_are_refused_before_anything_is_made(option, said):
+    with pytest.raises(ExpungeError, match=said):
+        CSE(**option)
 
 
 def test_words_only_inner_mask_and_means():

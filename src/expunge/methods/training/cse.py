@@ -12,11 +12,12 @@ Paper: "Beyond Sample-Level Forgetting" (ICML 2026) §4.3, App. E; design notes 
 Checked against: no public code exists.
 Departs: (1) the text under (3) says the opposite of the loss on what is pulled and pushed: the loss is followed. (2)
     alpha has one value per text token, the gradient one per weight: alpha acts where ``alpha_site`` says, as gradient
-    scaling inside one backward pass. (3) both losses are bounded (``floor``, ``ceiling``, ``match_floor``): unbounded
-    they push forever and the embedding collapses. (4) alpha may be centred: tokens of a BERT all point alike, uncentred
-    cosines lie near 1 and the N gradient vanishes. (5) ``retain_weight`` adds the task loss on retained pairs; 0 is the
-    paper's equation, though its §5 gives every method the access to D_r that MultiDelete has. docs/log.md has what each
-    reading gave. (6) The paper does not define L_cf for questions and statements. Here X_2 is the question or the
+    scaling inside one backward pass. ``fused_in`` scales what enters the last fusion layer, so all that lies below;
+    that layer's own weights get the gradients of P and N whole. (3) both losses are bounded (``floor``, ``ceiling``,
+    ``match_floor``): unbounded they push forever and the embedding collapses. (4) alpha may be centred: tokens of a
+    BERT all point alike, uncentred cosines lie near 1 and the N gradient vanishes. (5) ``retain_weight`` adds the task
+    loss on retained pairs; 0 is the paper's equation, though its §5 gives every method the access to D_r that
+    MultiDelete has. docs/log.md has what each reading gave. (6) The paper does not define L_cf for questions and statements. Here X_2 is the question or the
     statement; MVI sees a sentence in its place that is true of the picture (``Example.described``: the question
     answered), since no picture can be drawn from a question. Where a statement stood R_2 is entailed, whatever the
     label was, since it describes X_1. Where a question stood it stays, with the answer that the generated texts give:
@@ -43,8 +44,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from expunge.core.errors import ExpungeError
 from expunge.core.pictures import HeldPicture
 from expunge.core.run import Run
+from expunge.core.text import plain
 from expunge.core.types import Answers, Batch, Encoded, Example, Fused, Fuses, Method, Splits, Tap, Work
 from expunge.generators import consensus, mvi, quality
 from expunge.generators.recipe import Precision, Recipe, Turns
@@ -100,6 +103,14 @@ class CSE(Method[Fuses]):
     generator_precision: Precision = "auto"  # fp32, bf16, or int8 for the writer's language model; auto: by size
     mvi_turns: Turns = "auto"  # steps of each MVI branch in turn, one generator on the device; 0: both at once
 
+    def __post_init__(self) -> None:
+        wrong = [f"{n} must be at least 1" for n in ("pictures_per_sample", "texts_per_sample") if vars(self)[n] < 1]
+        shares = ("alpha_fixed", "alpha_hard", "match_floor")
+        wrong += [f"{name} must lie between 0 and 1" for name in shares if not 0 <= vars(self)[name] <= 1]
+        wrong += [f"{name} is a cosine" for name in ("floor", "ceiling") if not -1 <= vars(self)[name] <= 1]
+        if wrong:
+            raise ExpungeError(f"nothing can be edited by this: {'; '.join(wrong)}.")
+
     def unlearn(self, model: Fuses, splits: Splits, run: Run) -> Fuses:
         anchors = self.make_anchors(splits, run)
         torch.manual_seed(run.seed)  # the editing is the same whether the anchors were made just now or remembered
@@ -119,6 +130,7 @@ class CSE(Method[Fuses]):
             )
         if editor.alphas:
             run.facts["alpha_mean"] = float(torch.cat(editor.alphas).mean())
+        run.facts |= {"floor": editor.floor, "ceiling": editor.ceiling, "match_floor": editor.match_floor}
         return model
 
     @property
@@ -177,10 +189,10 @@ class Editor:
         self.pictures = [
             [HeldPicture(f"R1:{i}:{j}", p) for j, p in enumerate(ps)] for i, ps in enumerate(anchors.pictures)
         ]
-        self.texts = anchors.texts
+        self.texts = [[text if plain(text) else "something" for text in texts] for texts in anchors.texts]
         self.said: list[tuple[float, ...]] = []  # questions: per forget example, what R_2 answer; see ``consensus``
         if options.answers == "said" and all(e.choices for e in splits.forget):
-            self.said = consensus.answers(splits.forget, anchors.texts)
+            self.said = consensus.answers(splits.forget, self.texts)
         self.rng = random.Random(f"cse:{seed}")
         self.contrast = options.contrast == "on" or (options.contrast == "auto" and not isinstance(model, Answers))
         self.frozen = reference(model) if options.alpha_encoder == "reference" else None
@@ -198,13 +210,15 @@ class Editor:
         if o.floor and o.ceiling and o.match_floor:
             return o.floor, o.ceiling, o.match_floor
         pool = splits.near or list(splits.forget)
+        if len({e.group for e in pool}) < 2:  # nobody there is a stranger to anybody
+            pool = [*splits.forget, *splits.retain]
         some = self.rng.sample(pool, min(most, len(pool)))
         batch = self.model.collate(some)
         images, texts = self.model.encode_images(batch), self.model.encode_texts(batch)
         cosine = images.feature @ texts.feature.T
         strangers = batch["groups"][:, None] != batch["groups"][None]
         rows, columns = strangers.nonzero().T
-        if not len(rows):  # one group only: there are no strangers to stand beside
+        if not len(rows):  # one group in all the data: there are no strangers to stand beside
             return o.floor or -1.0, o.ceiling or 1.0, o.match_floor or 1e-3
         pick = torch.tensor(self.rng.sample(range(len(rows)), min(most, len(rows))), device=rows.device)
         mixed = self.model.fuse(images.take(rows[pick]), texts.take(columns[pick]))
@@ -236,7 +250,7 @@ class Editor:
         o, model = self.options, self.model
         rows = [self.row[e.id] for e in forget]
         r1 = [replace(e, image=self.rng.choice(self.pictures[i])) for e, i in zip(forget, rows, strict=True)]
-        r2 = [retold(e, self.rng.choice(self.texts[i]) or "something") for e, i in zip(forget, rows, strict=True)]
+        r2 = [retold(e, self.rng.choice(self.texts[i])) for e, i in zip(forget, rows, strict=True)]
         x, a1, a2 = model.collate(forget), model.collate(r1), model.collate(r2)
         image, text = model.encode_images(x), model.encode_texts(x)
         image_r, text_r = model.encode_images(a1), model.encode_texts(a2)
@@ -287,9 +301,8 @@ class Editor:
         """
         o = self.options
         if o.alpha_site in ("off", "fixed"):
-            # off: both gradients whole (weights one for P and N alike are set in _pair)
-            value = o.alpha_fixed
-            one, other = (torch.full(t.mask.shape, value, device=t.mask.device) for t in (text, text_r))
+            # Of ``off`` nobody reads them: both gradients stay whole.
+            one, other = (torch.full(t.mask.shape, o.alpha_fixed, device=t.mask.device) for t in (text, text_r))
             return one, other
         with torch.no_grad():
             encoder = self.frozen or self.model
@@ -344,14 +357,14 @@ class Editor:
     def _cosine(self, image: Encoded, text: Encoded, weight: Tensor, words: Tensor) -> Tensor:
         """Similarity S of pairs [B], its gradient weighted by the mean of ``weight`` [B, N] over the words."""
         cosine = (image.feature * text.feature).sum(-1)
-        return cosine if self.options.alpha_site == "off" else scale_gradient(cosine, mean_over(weight, words.bool()))
+        return cosine if self.options.alpha_site == "off" else scale_gradient(cosine, mean_weight(weight, words))
 
     def _log_p(self, image: Encoded, text: Encoded, weight: Tensor, words: Tensor, batch: Batch) -> Tensor:
         """log p [B] of pairs (``log_chance``), its gradient weighted by ``weight`` [B, N] where ``alpha_site`` says."""
         site = self.options.alpha_site
         if site == "off":
             return log_chance(self.model, self.model.fuse(image, text), batch)
-        whole = mean_over(weight, words.bool())  # [B]
+        whole = mean_weight(weight, words)  # [B]
         # CLS, SEP and padding have no alpha of their own: they take the mean.
         weight = torch.where(words.bool(), weight, whole[:, None])
         tapped = site in ("fused_in", "text_tokens", "xattn_out")
@@ -373,6 +386,12 @@ def log_chance(model: Fuses, fused: Fused, batch: Batch) -> Tensor:
     """log p [B] of what is right, in nats."""
     scores, right = judged(model, fused, batch)
     return F.log_softmax(scores, dim=-1).gather(1, right[:, None])[:, 0]
+
+
+def mean_weight(weight: Tensor, words: Tensor) -> Tensor:
+    """Mean of a weight [B, N] over the words of each text. A text without any shares nothing with R_2: alpha is 0 on all
+    its tokens, and it is pushed whole."""
+    return torch.where(words.sum(1) > 0, mean_over(weight, words.bool()), weight.mean(1))
 
 
 def retold(e: Example, text: str) -> Example:
