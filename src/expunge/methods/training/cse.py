@@ -17,18 +17,19 @@ Departs: (1) the text under (3) says the opposite of the loss on what is pulled 
     ``match_floor``): unbounded they push forever and the embedding collapses. (4) alpha may be centred: tokens of a
     BERT all point alike, uncentred cosines lie near 1 and the N gradient vanishes. (5) ``retain_weight`` adds the task
     loss on retained pairs; 0 is the paper's equation, though its §5 gives every method the access to D_r that
-    MultiDelete has. docs/log.md has what each reading gave. (6) The paper does not define L_cf for questions and statements. Here X_2 is the question or the
-    statement; MVI sees a sentence in its place that is true of the picture (``Example.described``: the question
-    answered), since no picture can be drawn from a question. Where a statement stood R_2 is entailed, whatever the
-    label was, since it describes X_1. Where a question stood it stays, with the answer that the generated texts give:
-    p of (X_1, R_2) is of the choice they name, alpha is the share of them that name the right one, and where none
-    speaks of the matter there is no such pair and alpha is 0 (``answers``). R_1 replaces the picture and the label
-    stays: it was drawn from the truth about what the statement claims. L_cl is left out for models that answer
-    (``contrast``): no loss trains their projections for the task, released ones have none, and 1 / tau lets its noise
-    drown L_cf. (7) alpha is the greatest cosine over all R_2 of a sample (``alpha_over``), of which there are four: one
-    sentence names half of what can be seen. It is clamped to [0, 1], read off the frozen original's tokens
-    (``alpha_encoder``), CLS, SEP and padding take the mean of the words, and for (X_1, R_2) it is the greatest cosine
-    of each of R_2's words (``alpha_p1``). S is the cosine of the projected CLS, where (3) writes tokens.
+    MultiDelete has. docs/log.md has what each reading gave. (6) The paper does not define L_cf for questions and
+    statements. Here X_2 is the question or the statement; MVI sees a sentence in its place that is true of the picture
+    (``Example.described``: the question answered), since no picture can be drawn from a question. Where a statement
+    stood R_2 is entailed, whatever the label was, since it describes X_1. Where a question stood it stays, with the
+    answer that the generated texts give: p of (X_1, R_2) is of the choice they name, alpha is the share of them that
+    name the right one, and where none speaks of the matter there is no such pair and alpha is 0 (``answers``). R_1
+    replaces the picture and the label stays: it was drawn from the truth about what the statement claims. L_cl is left
+    out for models that answer (``contrast``): no loss trains their projections for the task, released ones have none,
+    and 1 / tau lets its noise drown L_cf. (7) alpha is the greatest cosine over all R_2 of a sample (``alpha_over``),
+    of which there are four: one sentence names half of what can be seen. It is clamped to [0, 1], read off the frozen
+    original's tokens (``alpha_encoder``), CLS, SEP and padding take the mean of the words, and for (X_1, R_2) it is
+    the greatest cosine of each of R_2's words (``alpha_p1``). S is the cosine of the projected CLS, where (3) writes
+    tokens.
 """
 
 from __future__ import annotations
@@ -389,8 +390,10 @@ def log_chance(model: Fuses, fused: Fused, batch: Batch) -> Tensor:
 
 
 def mean_weight(weight: Tensor, words: Tensor) -> Tensor:
-    """Mean of a weight [B, N] over the words of each text. A text without any shares nothing with R_2: alpha is 0 on all
-    its tokens, and it is pushed whole."""
+    """Mean of a weight [B, N] over the words of each text.
+
+    A text without any shares nothing with R_2: alpha is 0 on all its tokens, and it is pushed whole.
+    """
     return torch.where(words.sum(1) > 0, mean_over(weight, words.bool()), weight.mean(1))
 
 
