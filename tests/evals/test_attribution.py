@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -62,12 +63,15 @@ def test_matching_matrix_is_the_models_own_answer():
     model = Toy()
     found = matching_matrix(model, FORGET, at_most=3)
     assert found["groups"] == ["f0", "f1", "f2"] and "lives" in found["texts"][0]
-    example = next(e for e in FORGET if e.text == found["texts"][1])
-    with torch.no_grad():
-        batch = model.collate([example])
-        model.module.eval()
-        chance = model.fuse(model.encode_images(batch), model.encode_texts(batch)).logits.softmax(-1)[0, 1]
-    assert found["matrix"][1][1] == pytest.approx(float(chance), abs=1e-6)
+    examples = [next(e for e in FORGET if e.text == text) for text in found["texts"]]
+    matrix = found["matrix"]
+    for picture, text in ((1, 1), (0, 2), (2, 0)):
+        with torch.no_grad():
+            batch = model.collate([replace(examples[picture], text=examples[text].text)])
+            model.module.eval()
+            chance = model.fuse(model.encode_images(batch), model.encode_texts(batch)).logits.softmax(-1)[0, 1]
+        assert matrix[picture][text] == pytest.approx(float(chance), abs=1e-6)
+    assert abs(matrix[0][2] - matrix[2][0]) > 1e-4, "turned round it would be another"
 
 
 def test_gradcam_only_where_the_model_can():
@@ -96,10 +100,29 @@ def test_cosines_of_true_pairs_and_of_strangers():
         model.module.eval()
         cosine = model.encode_images(batch).feature @ model.encode_texts(batch).feature.T
     assert found["forget"][3] == (order[3].group, pytest.approx(float(cosine[3, 3]), abs=1e-6))
-    other = next(j for j in [*range(3, len(order)), 0, 1, 2] if order[j].group != order[3].group)
-    assert found["strangers"][3][1] == pytest.approx(float(cosine[3, other]), abs=1e-6)
+    strange = [float(cosine[3, j]) for j, e in enumerate(order) if e.group != order[3].group]
+    assert len(strange) == len(order) - 4
+    assert found["strangers"][3] == (order[3].group, pytest.approx(sum(strange) / len(strange), abs=1e-6))
     assert len(pair_cosines(model, FORGET, (), at_most=3)["forget"]) == 3
     assert set(pair_cosines(model, FORGET[:1], ())) == {"forget"}
+
+
+class Teller(Toy):
+    """A toy that knows one thing of a text: whether it tells where somebody lives."""
+
+    def encode_images(self, batch):
+        return super().encode_images(batch)._replace(feature=torch.tensor([[1.0, 0.0]]).expand(len(batch["pixels"]), 2))
+
+    def encode_texts(self, batch):
+        lives = (batch["input_ids"] == self.collate([replace(FORGET[0], text="lives")])["input_ids"][0, 1]).any(1)
+        return super().encode_texts(batch)._replace(feature=torch.stack([lives.float(), (~lives).float()], 1))
+
+
+def test_strangers_are_sentences_of_every_kind():
+    """A quarter of everybody's sentences tell where they live, whichever comes next in the order of ids."""
+    found = pair_cosines(Teller(), FORGET, ())
+    assert [group for group, _ in found["strangers"]] == [e.group for e in sorted(FORGET, key=lambda e: e.id)]
+    assert [value for _, value in found["strangers"]] == pytest.approx([0.25] * len(FORGET))
 
 
 def test_panels_show_what_the_model_finds():

@@ -144,8 +144,9 @@ def pair_cosines(
     at_most: int = 300,
     seed: int = 0,
 ) -> dict[str, list[tuple[str, float]]]:
-    """How near true pairs are in the space that the map draws: (group, cosine) of every pair of D_f and of D_r, and of
-    each pair of D_f with a text of another group (``strangers``), the next one in order. At most ``at_most`` a split.
+    """How near true pairs are in the space that the map draws: (group, cosine) of every pair of D_f and of D_r, and for
+    each pair of D_f the mean over its picture with every text of another group (``strangers``). At most ``at_most``
+    pairs a split, drawn by seed.
     """
     found: dict[str, list[tuple[str, float]]] = {}
     for name, examples in (("forget", forget), ("retain", retain)):
@@ -158,14 +159,11 @@ def pair_cosines(
         groups = [group_of(e) for e in chosen]
         found[name] = list(zip(groups, (pictures * texts).sum(-1).tolist(), strict=True))
         if name == "forget" and len(set(groups)) > 1:
-            apart = (pictures @ texts.T).tolist()
-            found["strangers"] = [(own, apart[i][_next_of_another(groups, i)]) for i, own in enumerate(groups)]
+            # All of them: in an order of ids the next stranger's text is the same kind of sentence every time.
+            others = torch.tensor([[one != other for other in groups] for one in groups], device=texts.device)
+            apart = (pictures @ texts.T * others).sum(1) / others.sum(1)
+            found["strangers"] = list(zip(groups, apart.tolist(), strict=True))
     return found
-
-
-def _next_of_another(groups: Sequence[str], start: int) -> int:
-    around = [*range(start + 1, len(groups)), *range(start)]
-    return next(j for j in around if groups[j] != groups[start])
 
 
 def _some(name: str, examples: Sequence[Example], at_most: int, seed: int) -> list[Example]:
