@@ -26,7 +26,7 @@ from expunge.evals.generation import (
 from expunge.evals.probes import PictureClassifier, factors, modality_probe
 from expunge.generators import mvi
 from expunge.generators.quality import measure
-from expunge.generators.shapes import Anchors
+from expunge.generators.shapes import PRESETS, Anchors
 from expunge.testing import small_albef, small_painter, small_splits, small_writer
 
 FORGET = people("f", 4)
@@ -233,7 +233,7 @@ def test_the_whole_on_real_generator_classes():
     splits = small_splits(2)
     forget = splits.forget
     trained, parts = mvi.train(
-        small_painter(), small_writer(), forget, Run(), mvi.preset("default", epochs=1, least_steps=0)
+        small_painter(), small_writer(), forget, Run(), replace(PRESETS["default"], epochs=1, least_steps=0)
     )
     made = mvi.generate(trained, parts, Run(), steps=1, max_tokens=4, pictures=2)
     u, k = factors(trained, parts)["specific"], factors(trained, parts)["consistent"]

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from expunge.core.groups import digest, group_of
 from expunge.core.run import Run
+from expunge.core.stopwords import STOP_WORDS
 from expunge.core.text import plain
 from expunge.core.types import Batch, Embeds, Example, Matches, batches
-from expunge.evals.stopwords import STOP_WORDS
 from expunge.tasks.encoding import encode, fuse_pairs, judging
 
 
@@ -27,7 +27,11 @@ class Explains(Matches, Protocol):
     """A model that can say where in the picture its match score comes from."""
 
     def gradcam(self, batch: Batch, layer: int = -1) -> Tensor:
-        """[B, N, h, w]: attention of fusion layer ``layer`` times its positive gradient, zero on padding."""
+        """[B, N, h, w]: attention of fusion layer ``layer`` times its positive gradient, zero on padding.
+
+        The match score reads CLS alone, so at the last layer (-1) every other token's map is zero: there is one map
+        for the whole text. Words have maps of their own at an earlier layer, where they still reach CLS.
+        """
         ...
 
 
@@ -86,18 +90,18 @@ def _one_per_group(examples: Iterable[Example]) -> list[Example]:
 def gradcam_maps(
     model: Matches, examples: Sequence[Example], *, layer: int = -1, batch: int = 16
 ) -> list[list[list[float]]] | None:
-    """One map [h][w] per example, mean over its text tokens, scaled to a greatest value of 1; None if the model
-    cannot explain itself. ``layer`` counts fusion layers: -1 is the last, the paper's; released code takes the third.
+    """One map [h][w] per example, summed over its text tokens and scaled to a greatest value of 1 (all zero where no
+    gradient is positive); None if the model cannot explain itself.
+
+    ``layer`` counts fusion layers: -1 is the last, the paper's, where the sum is the map of CLS alone (see
+    ``Explains.gradcam``); released code takes the third, where every token adds its own.
     """
     if not isinstance(model, Explains):
         return None
     maps: list[list[list[float]]] = []
     with judging(model):
         for chunk in batches(examples, batch):
-            tensors = model.collate(chunk)
-            cam = model.gradcam(tensors, layer).float().cpu()
-            words = tensors["attention_mask"].sum(1).cpu()[:, None, None]
-            cam = (cam.sum(1) / words).nan_to_num()
+            cam = model.gradcam(model.collate(chunk), layer).float().cpu().sum(1).nan_to_num()
             maps.extend((cam / cam.amax((1, 2), keepdim=True).clamp(min=1e-12)).tolist())
     return maps
 

@@ -10,9 +10,10 @@ Paper: Tables 3, 5 and 7. Sources: Salimans et al., "Improved Techniques for Tra
 "Texygen" (2018). Checked against: sacrebleu's sentence BLEU and known answers, in tests/evals.
 Departs: the paper prints an Inception Score below 1, which its definition cannot give, two for the same system (3.08 in
 Table 3, 8.7 in Table 7), and a "Text IS" that it does not define; the first is measured as defined and the second not
-at all. Self-BLEU is over texts as such there; here a picture has several (its sentences, times N_R2), and texts of one
-picture that say the same are true, not monotonous. Inception-v3 has no classes for drawn portraits, so p(y|x) comes from ``probes.PictureClassifier``: logistic
+at all. Inception-v3 has no classes for drawn portraits, so p(y|x) comes from ``probes.PictureClassifier``: logistic
 regressions on a frozen model's vision CLS. Scores of another classifier are not comparable, the paper's included.
+Texygen compares all texts with one another; here a picture has several (its sentences, or N_R2 for each of them), and
+what they have in common is the picture: only texts of different pictures are compared, one of each.
 """
 
 from __future__ import annotations
@@ -151,9 +152,9 @@ def self_bleu(
     In each of ``rounds`` one text is drawn for every picture (``pictures`` name that of each text; without them every
     text has one of its own) and compared with the texts drawn for the others: what repeats is what is said of different
     pictures, and any number of texts a picture has as many to be compared with. At most ``at_most`` pictures, drawn by
-    ``seed`` as the texts are. ``n`` counts pictures. The interval resamples ``groups`` (one name for each text; pictures,
-    when not given) with what each is compared to held fixed: a text drawn twice into the references would be its own
-    copy.
+    ``seed`` as the texts are. ``n`` counts pictures. The interval resamples ``groups`` (one name for each text;
+    pictures, when not given) with what each is compared to held fixed: a text drawn twice into the references would be
+    its own copy.
 
     Raises ValueError with texts of fewer than two pictures.
     """
