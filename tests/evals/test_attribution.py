@@ -16,7 +16,14 @@ from expunge.evals.attribution import (
     pair_cosines,
     word_matches,
 )
-from expunge.evals.joining import feature_map, shift_over_seeds, word_shift
+from expunge.evals.joining import (
+    feature_map,
+    kinds_over_seeds,
+    map_overlap,
+    overlap_over_seeds,
+    shift_over_seeds,
+    word_shift,
+)
 from expunge.evals.panels import person_panels
 from expunge.tasks.gallery import Gallery
 from expunge.tasks.retrieval import predict
@@ -47,6 +54,51 @@ def test_words_that_lost_their_match():
     with pytest.raises(ValueError, match="same pictures"):
         word_shift(before, word_matches(Toy(0), RETAIN))
     assert word_matches(Toy(), []) == []
+
+
+def test_words_are_told_or_seen_by_the_data():
+    kinds = {(row["picture"], row["word"]): row["kind"] for row in word_matches(Toy(0), FORGET)}
+    of = {word: {kind for (_, w), kind in kinds.items() if w == word} for _, word in kinds}
+    assert of["lives"] == of["likes"] == of["f0"] == {"told"} and of["hair"] == of["person"] == {"seen"}
+    both = [replace(e, text="f1 likes red hair", kind="private") if e.id == "f1-3" else e for e in FORGET]
+    kinds = {(row["picture"], row["word"]): row["kind"] for row in word_matches(Toy(0), both)}
+    assert {kind for (_, word), kind in kinds.items() if word == "hair"} == {"seen"}, "a shared sentence holds it too"
+    assert {row["kind"] for row in word_matches(Toy(0), scenes("t", 2))} == {"seen"}
+
+
+def test_kinds_are_joined_whatever_became_of_their_words():
+    def rows(*found):
+        return [{"picture": p, "word": w, "kind": k, "match": m} for p, w, k, m in found]
+
+    before = rows(("a", "mira", "told", 90.0), ("a", "fond", "told", 10.0), ("b", "hat", "seen", 60.0))
+    after = rows(("a", "mira", "told", 0.0), ("a", "fond", "told", 20.0), ("b", "hat", "seen", 54.0))
+    one = kinds_over_seeds([(before, after)])
+    assert (one["told"]["before"].value, one["told"]["shift"].value, one["told"]["words"]) == (50.0, -40.0, 2)
+    assert (one["seen"]["before"].value, one["seen"]["shift"].value, one["seen"]["words"]) == (60.0, -6.0, 1)
+    two = kinds_over_seeds([(before, after), (before[:1], before[:1])])
+    assert two["told"]["shift"].value == -20.0 and two["told"]["shift"].n == 2 and two["told"]["words"] == 3
+    assert two["told"]["shift"].low < -20 < two["told"]["shift"].high and two["seen"]["shift"].value == -6.0
+    unnamed = [{k: v for k, v in row.items() if k != "kind"} for row in before]
+    assert kinds_over_seeds([(unnamed, unnamed)]) == {} == kinds_over_seeds([])
+    with pytest.raises(ValueError, match="same pictures"):
+        kinds_over_seeds([(before, after[:2])])
+
+
+def test_overlap_of_maps_is_the_share_of_looking_that_stayed():
+    def looked(**maps):
+        return [{"group": group, "map": found} for group, found in maps.items()]
+
+    corner, half, away, nothing = [[1.0, 0.0]], [[0.5, 0.5]], [[0.0, 0.2]], [[0.0, 0.0]]
+    found = map_overlap(looked(a=corner, b=corner, c=half), looked(a=[[0.3, 0.0]], b=away, c=corner))
+    assert found == [("a", pytest.approx(100)), ("b", 0.0), ("c", pytest.approx(50))]
+    assert map_overlap(looked(a=corner, b=nothing), looked(a=nothing, b=corner)) == []
+    with pytest.raises(ValueError, match="same pairs"):
+        map_overlap(looked(a=corner), looked(b=corner))
+    score = overlap_over_seeds([(looked(a=corner, b=corner), looked(a=corner, b=away))])
+    assert score is not None and score.value == 50 and score.n == 2
+    more = overlap_over_seeds([(looked(a=corner), looked(a=corner)), (looked(a=corner), looked(a=half))], "higher")
+    assert more is not None and more.value == 75 and more.n == 2 and more.better == "higher"
+    assert overlap_over_seeds([(looked(a=nothing), looked(a=corner))]) is None
 
 
 def test_words_over_seeds_are_means_of_the_seeds_that_have_them():

@@ -19,6 +19,7 @@ from expunge.core.run import Run
 from expunge.core.stopwords import STOP_WORDS
 from expunge.core.text import plain
 from expunge.core.types import Batch, Embeds, Example, Matches, batches
+from expunge.generators.quality import told_words
 from expunge.tasks.encoding import encode, fuse_pairs, judging
 
 
@@ -39,23 +40,33 @@ class Explains(Matches, Protocol):
 
 
 def word_matches(model: Matches, examples: Iterable[Example], run: Run | None = None) -> list[dict[str, Any]]:
-    """How well each picture matches each single word of its texts: {picture, word, match} with match in per cent.
+    """How well each picture matches each single word of its texts: {picture, word, kind, match}, match in per cent.
 
     Words are those of ``core.text.plain``, stop words dropped; a word counts once per picture. The word alone is
-    the text (methods.md 8.4, after Table 9 of the paper).
+    the text (methods.md 8.4, after Table 9 of the paper). ``kind`` is ``told`` for the words of private sentences that
+    no shared one of their group holds (``quality.told_words``), else ``seen``: by the data, not by what became of them.
     """
-    seen: dict[tuple[str, str], Example] = {}
+    examples = list(examples)
+    told = told_words(examples)
+    found: dict[tuple[str, str], Example] = {}
+    secret: set[tuple[str, str]] = set()
     for e in examples:
         for word in plain(e.text).split():
             if word not in STOP_WORDS:
-                seen.setdefault((digest(e.image.key), word), replace(e, text=word))
-    if not seen:
+                key = digest(e.image.key), word
+                found.setdefault(key, replace(e, text=word))
+                if word in told.get(e.id, ()):
+                    secret.add(key)
+    if not found:
         return []
-    order = sorted(seen)
-    asked = [seen[key] for key in order]
+    order = sorted(found)
+    asked = [found[key] for key in order]
     encodings = encode(model, asked, run)
-    chance = fuse_pairs(model, encodings, encodings.pairs(asked), run).probability
-    return [{"picture": p, "word": w, "match": 100 * c} for (p, w), c in zip(order, chance.tolist(), strict=True)]
+    chance = fuse_pairs(model, encodings, encodings.pairs(asked), run).probability.tolist()
+    return [
+        {"picture": key[0], "word": key[1], "kind": "told" if key in secret else "seen", "match": 100 * c}
+        for key, c in zip(order, chance, strict=True)
+    ]
 
 
 # ----------------------------------------------------------------------------------- matching (Fig. 7a)
