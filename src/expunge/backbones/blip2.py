@@ -25,7 +25,7 @@ from expunge.backbones import saved
 from expunge.core.errors import ExpungeError
 from expunge.core.text import plain
 from expunge.core.types import Batch, Example, Traits
-from expunge.generators.footprint import WHOLE
+from expunge.train.precision import WHOLE
 
 IMAGE_SETTINGS = "preprocessor_config.json"
 IGNORED = -100
