@@ -63,10 +63,11 @@ def test_loss_per_example_is_each_on_its_own(model):
         each = model.loss(batch)
         alone = torch.cat([model.loss(model.collate([e])) for e in EXAMPLES])
         prefix = model.encode_pictures(batch["pixels"])
-        mean, total = model.text_loss(prefix, TEXTS), model.text_loss(prefix, TEXTS, total=True)
+        mean = model.text_loss(prefix, TEXTS)
+        nats = model.token_nats(prefix, **model.tokens(TEXTS)).sum(1)
     torch.testing.assert_close(each, alone)
     torch.testing.assert_close(each, mean)
-    torch.testing.assert_close(total, mean * (batch["attention_mask"].sum(1) - 1))
+    torch.testing.assert_close(nats, mean * (batch["attention_mask"].sum(1) - 1))
 
 
 def test_loss_is_what_transformers_counts(model):
@@ -108,6 +109,22 @@ def test_writing_is_repeatable_and_leaves_the_generator_alone(model):
     greedy = model.write(prefix, max_tokens=6)
     assert greedy == model.write(prefix, max_tokens=6, seed=7) and len(greedy) == 3
     assert len(model.write(prefix, max_tokens=4, num_beams=2)) == 3
+
+
+def test_the_seed_of_sampled_words_is_the_batchs_and_only_likely_ones_are_drawn(model, monkeypatch):
+    """What the docstring of ``write`` warns of."""
+    one = torch.randn(1, 4, 24)
+    warm = {"max_tokens": 8, "sample": True, "temperature": 1.5, "seed": 1}
+    assert len(set(model.write(one.expand(6, -1, -1), **warm))) > 1, "one prefix, one seed, other words by place"
+    asked = {}
+    language = model.model.language_model
+    monkeypatch.setattr(
+        language, "generate", lambda **given: asked.update(given) or torch.zeros(1, 1, dtype=torch.long)
+    )
+    model.write(one, sample=True)
+    assert asked["generation_config"].do_sample and asked["generation_config"].temperature == 1.0
+    settings = language._prepare_generation_config(asked["generation_config"])
+    assert (settings[0] if isinstance(settings, tuple) else settings).top_k == 50
 
 
 def test_stored_and_loaded_is_the_same(model, tmp_path):

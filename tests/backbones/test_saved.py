@@ -17,7 +17,7 @@ from expunge.backbones.stable_diffusion import StableDiffusion
 from expunge.core.errors import ExpungeError
 from expunge.core.pictures import HeldPicture
 from expunge.core.types import Example
-from expunge.generators.footprint import WHOLE
+from expunge.train.precision import WHOLE
 
 PROMPTS = ["a red hat on a man", "nothing but a wall behind a woman with a long and winding sentence about her hat", ""]
 
@@ -314,7 +314,7 @@ def test_eight_bit_is_asked_of_transformers_for_the_language_model_alone(tmp_pat
     settings = asked["quantization_config"]
     assert settings.load_in_8bit and asked["device_map"] == {"": 0} and asked["use_safetensors"] is True
     assert set(settings.llm_int8_skip_modules) == {"vision_model", "qformer", "language_projection", *WHOLE}
-    assert WHOLE == blip2.WHOLE == ("lm_head", "wo")
+    assert WHOLE == ("lm_head", "wo")
 
 
 def test_a_language_model_in_eight_bit_keeps_its_seat(writing, monkeypatch):

@@ -17,6 +17,7 @@ from expunge.bench.harvest import harvest
 from expunge.bench.suite import LOOKS, MADE
 from expunge.core import plugins
 from expunge.core.run import Run
+from expunge.evals.joining import map_overlap
 from expunge.generators.shapes import PRESETS, Settings
 from expunge.report import grid_page, typeset
 from expunge.report.findings import sheets
@@ -112,9 +113,54 @@ def test_words_are_the_models_own_shift_over_seeds(folder, results, found):
     told = shifts[row["word"]]
     assert row["shift"] == pytest.approx(sum(sum(x) / len(x) for x in told.values()) / 2)
     assert row["pictures"] == sum(map(len, told.values())) >= 2
-    panel = next(p for p in sheet(results, "words-shifted").panels if p.group.endswith("both"))
+    panel = next(p for p in sheet(results, "words-shifted").panels if p.group.endswith(": both"))
     assert panel.stub == "Word" and len(panel.heads) == len(panel.lines[0].cells) == 7
     assert {r["word"] for r in found.words["both"]} >= {one.label for one in panel.lines} - {"–"}
+
+
+def test_told_and_seen_words_are_told_apart_by_the_data(folder, results, found):
+    """Mean over the seeds of the mean shift of each kind, from the cells alone; the lists of words pick theirs."""
+    by_label = cells(folder, results)
+    means: dict[str, list[float]] = {"told": [], "seen": []}
+    counts = dict.fromkeys(means, 0)
+    for seed in (0, 1):
+        before, after = (
+            by_label[f"{who} · own 3 · seed {seed}"]["analyses"]["words"]["words"] for who in ("before", "both")
+        )
+        for kind in means:
+            shifts = [b["match"] - a["match"] for a, b in zip(before, after, strict=True) if a["kind"] == kind]
+            means[kind].append(sum(shifts) / len(shifts))
+            counts[kind] += len(shifts)
+    assert set(found.kinds) == {"quick", "both", "only U'", "retrained"}
+    for kind, seeds in means.items():
+        one = found.kinds["both"][kind]
+        assert one["shift"].value == pytest.approx(sum(seeds) / 2, abs=1e-6) and one["shift"].n == 2
+        assert one["words"] == counts[kind] > 10
+    panel = sheet(results, "words-shifted").panels[0]
+    assert panel.group.endswith("told and seen words")
+    assert panel.heads[:4] == ("told: match before", "told: shift", "told: n", "seen: match before")
+    line = next(line for line in panel.lines if line.label == "both")
+    assert line.cells[2].text == str(counts["told"]) and line.cells[1].half and line.cells[0].text != "–"
+    assert [one.label for one in panel.lines if one.reference] == ["retrained"]
+
+
+def test_where_a_model_still_looks_is_a_number_for_the_forgotten_and_for_those_who_stay(folder, results, found):
+    by_label = cells(folder, results)
+    values = []
+    for seed in (0, 1):
+        before, after = (
+            by_label[f"{who} · own 3 · seed {seed}"]["analyses"]["attention"]["looked"] for who in ("before", "both")
+        )
+        assert len(before["forget"]) == 3 and 1 < len(before["retain"]) <= analyses.LOOKED
+        assert len({one["group"] for one in before["retain"]}) == len(before["retain"])
+        values += [map_overlap(before["forget"], after["forget"])]
+    told = [sum(v for _, v in pairs) / len(pairs) for pairs in values if pairs]
+    assert told and found.scores["both"]["overlap_forget"].value == pytest.approx(sum(told) / len(told))
+    assert {"overlap_forget", "overlap_retain"} <= set(found.scores["retrained"])
+    assert "overlap_forget" not in found.scores["before"]
+    panel = sheet(results, "inside").panels[0]
+    both = next(line for line in panel.lines if line.label == "both")
+    assert both.cells[panel.heads.index("look D_f (%)")].text == f"{sum(told) / len(told):.1f}"
 
 
 def test_matches_have_a_drawing_and_two_numbers(folder, results, found):
@@ -179,6 +225,12 @@ def test_factors_have_fresh_probes_beside_the_papers_numbers(results, found):
     assert all(float(a) + float(b) == pytest.approx(100, abs=0.11) for a, b in zip(*ours))
     assert float(ours[1][0]) == pytest.approx(scores["modality_specific_pictures"].value, abs=0.06)
     assert apart.heads == ("U'", "K'")
+    lines = {line.label: [c.text for c in line.cells] for line in apart.lines}
+    for name, suffix in (("picture or text, both sides", ""), ("the same, centred", "_centred")):
+        told = [scores[f"modality_{factor}{suffix}"].value for factor in ("specific", "consistent")]
+        assert lines[name] == [f"{value:.1f}" for value in told]
+    assert "–" not in lines["centred, by chance"]
+    assert scores["modality_consistent_centred"].value < scores["modality_consistent"].value
 
 
 def test_mvi_is_trained_again_where_its_anchors_came_from_elsewhere(world):

@@ -12,6 +12,7 @@ from expunge.data.scenes import captioned
 from expunge.data.worlds.persons import invent
 from expunge.evals.attribution import Explains, gradcam_maps
 from expunge.evals.forgetting import measure
+from expunge.tasks.encoding import judging
 from expunge.tasks.gallery import Gallery
 from expunge.tasks.recall import recall
 from expunge.tasks.retrieval import predict
@@ -68,3 +69,13 @@ def test_gradcam(albef):
     assert all(0 <= x <= 1 for rows in maps for row in rows for x in row)
     assert max(x for row in maps[0] for x in row) == pytest.approx(1)
     assert all(p.grad is None for p in albef.module.parameters())
+
+
+def test_words_have_maps_of_their_own_before_the_last_layer_only(albef):
+    batch = albef.collate(SPLITS.forget[:3])
+    with judging(albef):
+        last, earlier = (albef.gradcam(batch, layer) for layer in (-1, 0))
+    assert last[:, 0].sum() > 0 and last[:, 1:].abs().sum() == 0
+    assert earlier[:, 1:].sum() > 0
+    whole = torch.tensor(gradcam_maps(albef, SPLITS.forget[:3]))
+    torch.testing.assert_close(whole, (last[:, 0] / last[:, 0].amax((1, 2), keepdim=True)).nan_to_num())

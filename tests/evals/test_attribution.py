@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,14 @@ from expunge.evals.attribution import (
     pair_cosines,
     word_matches,
 )
-from expunge.evals.joining import feature_map, shift_over_seeds, word_shift
+from expunge.evals.joining import (
+    feature_map,
+    kinds_over_seeds,
+    map_overlap,
+    overlap_over_seeds,
+    shift_over_seeds,
+    word_shift,
+)
 from expunge.evals.panels import person_panels
 from expunge.tasks.gallery import Gallery
 from expunge.tasks.retrieval import predict
@@ -48,6 +56,51 @@ def test_words_that_lost_their_match():
     assert word_matches(Toy(), []) == []
 
 
+def test_words_are_told_or_seen_by_the_data():
+    kinds = {(row["picture"], row["word"]): row["kind"] for row in word_matches(Toy(0), FORGET)}
+    of = {word: {kind for (_, w), kind in kinds.items() if w == word} for _, word in kinds}
+    assert of["lives"] == of["likes"] == of["f0"] == {"told"} and of["hair"] == of["person"] == {"seen"}
+    both = [replace(e, text="f1 likes red hair", kind="private") if e.id == "f1-3" else e for e in FORGET]
+    kinds = {(row["picture"], row["word"]): row["kind"] for row in word_matches(Toy(0), both)}
+    assert {kind for (_, word), kind in kinds.items() if word == "hair"} == {"seen"}, "a shared sentence holds it too"
+    assert {row["kind"] for row in word_matches(Toy(0), scenes("t", 2))} == {"seen"}
+
+
+def test_kinds_are_joined_whatever_became_of_their_words():
+    def rows(*found):
+        return [{"picture": p, "word": w, "kind": k, "match": m} for p, w, k, m in found]
+
+    before = rows(("a", "mira", "told", 90.0), ("a", "fond", "told", 10.0), ("b", "hat", "seen", 60.0))
+    after = rows(("a", "mira", "told", 0.0), ("a", "fond", "told", 20.0), ("b", "hat", "seen", 54.0))
+    one = kinds_over_seeds([(before, after)])
+    assert (one["told"]["before"].value, one["told"]["shift"].value, one["told"]["words"]) == (50.0, -40.0, 2)
+    assert (one["seen"]["before"].value, one["seen"]["shift"].value, one["seen"]["words"]) == (60.0, -6.0, 1)
+    two = kinds_over_seeds([(before, after), (before[:1], before[:1])])
+    assert two["told"]["shift"].value == -20.0 and two["told"]["shift"].n == 2 and two["told"]["words"] == 3
+    assert two["told"]["shift"].low < -20 < two["told"]["shift"].high and two["seen"]["shift"].value == -6.0
+    unnamed = [{k: v for k, v in row.items() if k != "kind"} for row in before]
+    assert kinds_over_seeds([(unnamed, unnamed)]) == {} == kinds_over_seeds([])
+    with pytest.raises(ValueError, match="same pictures"):
+        kinds_over_seeds([(before, after[:2])])
+
+
+def test_overlap_of_maps_is_the_share_of_looking_that_stayed():
+    def looked(**maps):
+        return [{"group": group, "map": found} for group, found in maps.items()]
+
+    corner, half, away, nothing = [[1.0, 0.0]], [[0.5, 0.5]], [[0.0, 0.2]], [[0.0, 0.0]]
+    found = map_overlap(looked(a=corner, b=corner, c=half), looked(a=[[0.3, 0.0]], b=away, c=corner))
+    assert found == [("a", pytest.approx(100)), ("b", 0.0), ("c", pytest.approx(50))]
+    assert map_overlap(looked(a=corner, b=nothing), looked(a=nothing, b=corner)) == []
+    with pytest.raises(ValueError, match="same pairs"):
+        map_overlap(looked(a=corner), looked(b=corner))
+    score = overlap_over_seeds([(looked(a=corner, b=corner), looked(a=corner, b=away))])
+    assert score is not None and score.value == 50 and score.n == 2
+    more = overlap_over_seeds([(looked(a=corner), looked(a=corner)), (looked(a=corner), looked(a=half))], "higher")
+    assert more is not None and more.value == 75 and more.n == 2 and more.better == "higher"
+    assert overlap_over_seeds([(looked(a=nothing), looked(a=corner))]) is None
+
+
 def test_words_over_seeds_are_means_of_the_seeds_that_have_them():
     def row(word, before, after, pictures=1):
         return {"word": word, "pictures": pictures, "before": before, "after": after, "shift": after - before}
@@ -62,12 +115,15 @@ def test_matching_matrix_is_the_models_own_answer():
     model = Toy()
     found = matching_matrix(model, FORGET, at_most=3)
     assert found["groups"] == ["f0", "f1", "f2"] and "lives" in found["texts"][0]
-    example = next(e for e in FORGET if e.text == found["texts"][1])
-    with torch.no_grad():
-        batch = model.collate([example])
-        model.module.eval()
-        chance = model.fuse(model.encode_images(batch), model.encode_texts(batch)).logits.softmax(-1)[0, 1]
-    assert found["matrix"][1][1] == pytest.approx(float(chance), abs=1e-6)
+    examples = [next(e for e in FORGET if e.text == text) for text in found["texts"]]
+    matrix = found["matrix"]
+    for picture, text in ((1, 1), (0, 2), (2, 0)):
+        with torch.no_grad():
+            batch = model.collate([replace(examples[picture], text=examples[text].text)])
+            model.module.eval()
+            chance = model.fuse(model.encode_images(batch), model.encode_texts(batch)).logits.softmax(-1)[0, 1]
+        assert matrix[picture][text] == pytest.approx(float(chance), abs=1e-6)
+    assert abs(matrix[0][2] - matrix[2][0]) > 1e-4, "turned round it would be another"
 
 
 def test_gradcam_only_where_the_model_can():
@@ -96,10 +152,29 @@ def test_cosines_of_true_pairs_and_of_strangers():
         model.module.eval()
         cosine = model.encode_images(batch).feature @ model.encode_texts(batch).feature.T
     assert found["forget"][3] == (order[3].group, pytest.approx(float(cosine[3, 3]), abs=1e-6))
-    other = next(j for j in [*range(3, len(order)), 0, 1, 2] if order[j].group != order[3].group)
-    assert found["strangers"][3][1] == pytest.approx(float(cosine[3, other]), abs=1e-6)
+    strange = [float(cosine[3, j]) for j, e in enumerate(order) if e.group != order[3].group]
+    assert len(strange) == len(order) - 4
+    assert found["strangers"][3] == (order[3].group, pytest.approx(sum(strange) / len(strange), abs=1e-6))
     assert len(pair_cosines(model, FORGET, (), at_most=3)["forget"]) == 3
     assert set(pair_cosines(model, FORGET[:1], ())) == {"forget"}
+
+
+class Teller(Toy):
+    """A toy that knows one thing of a text: whether it tells where somebody lives."""
+
+    def encode_images(self, batch):
+        return super().encode_images(batch)._replace(feature=torch.tensor([[1.0, 0.0]]).expand(len(batch["pixels"]), 2))
+
+    def encode_texts(self, batch):
+        lives = (batch["input_ids"] == self.collate([replace(FORGET[0], text="lives")])["input_ids"][0, 1]).any(1)
+        return super().encode_texts(batch)._replace(feature=torch.stack([lives.float(), (~lives).float()], 1))
+
+
+def test_strangers_are_sentences_of_every_kind():
+    """A quarter of everybody's sentences tell where they live, whichever comes next in the order of ids."""
+    found = pair_cosines(Teller(), FORGET, ())
+    assert [group for group, _ in found["strangers"]] == [e.group for e in sorted(FORGET, key=lambda e: e.id)]
+    assert [value for _, value in found["strangers"]] == pytest.approx([0.25] * len(FORGET))
 
 
 def test_panels_show_what_the_model_finds():

@@ -26,7 +26,7 @@ from expunge.evals.generation import (
 from expunge.evals.probes import PictureClassifier, factors, modality_probe
 from expunge.generators import mvi
 from expunge.generators.quality import measure
-from expunge.generators.shapes import Anchors
+from expunge.generators.shapes import PRESETS, Anchors
 from expunge.testing import small_albef, small_painter, small_splits, small_writer
 
 FORGET = people("f", 4)
@@ -92,6 +92,30 @@ def test_self_bleu_draws_a_part_of_many_and_needs_two():
     assert some.n == 20 and some == self_bleu(texts, at_most=20) and some != self_bleu(texts, at_most=20, seed=1)
     with pytest.raises(ValueError, match="there are 1"):
         self_bleu(["alone"])
+    with pytest.raises(ValueError, match="there are 1"):
+        self_bleu(["said", "twice"], None, ["one picture"] * 2)
+
+
+def test_what_one_pictures_texts_have_in_common_is_no_repetition():
+    unlike = [" ".join(f"w{i}q{j}" for j in range(8)) for i in range(4)]
+    pictures = [f"p{i}" for i in range(4) for _ in "abc"]
+    same_words = self_bleu([unlike[i] for i in range(4) for _ in "abc"], None, pictures)
+    assert same_words.value == 0 and same_words.n == 4
+    assert self_bleu([unlike[0]] * 12, None, pictures).value == pytest.approx(100)
+    # Three texts a picture, a third of which every picture shares: two that meet it in a round say the same.
+    mixed = self_bleu([[f"of {i} only {i}x {i}y", f"{i}a {i}b {i}c {i}d", "a man in a hat"][k] for i in range(4)
+                       for k in range(3)], None, pictures, rounds=200)  # fmt: skip
+    assert mixed.value == pytest.approx(100 * (1 / 3) * (1 - (2 / 3) ** 3), abs=8)
+
+
+def test_made_and_real_texts_have_as_many_to_be_compared_with():
+    """Four R_2 of each sentence are not four times the references, and a picture's own sentences are none of them."""
+    four = Anchors([[] for _ in FORGET], [[e.text] * 4 for e in FORGET])
+    found = generation_quality(four, FORGET)
+    assert found["self_bleu"].n == found["self_bleu_real"].n == 4
+    own = [f"{e.image.key} {e.image.key}x {e.image.key}y {e.image.key}z" for e in FORGET]
+    apart = generation_quality(Anchors([[] for _ in FORGET], [[t] * 4 for t in own]), FORGET)
+    assert apart["self_bleu"].value == 0 and apart["self_bleu_real"].value > 20
 
 
 # --------------------------------------------------------------------------- leaks and agreement
@@ -209,7 +233,7 @@ def test_the_whole_on_real_generator_classes():
     splits = small_splits(2)
     forget = splits.forget
     trained, parts = mvi.train(
-        small_painter(), small_writer(), forget, Run(), mvi.preset("default", epochs=1, least_steps=0)
+        small_painter(), small_writer(), forget, Run(), replace(PRESETS["default"], epochs=1, least_steps=0)
     )
     made = mvi.generate(trained, parts, Run(), steps=1, max_tokens=4, pictures=2)
     u, k = factors(trained, parts)["specific"], factors(trained, parts)["consistent"]

@@ -1,11 +1,14 @@
 """MVI from training to anchors on generators that diffusers and transformers saved, all four kinds."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import saved_toys
 from expunge.core.run import Run
 from expunge.generators import mvi
+from expunge.generators.shapes import PRESETS
 from expunge.testing import small_splits
 from expunge.zoo import shelf
 
@@ -25,7 +28,9 @@ def trained(request, folders):
     frozen = [{k: v.clone() for k, v in g.module.state_dict().items()} for g in (painter, writer)]
     run, forget = Run(seed=0), small_splits(1).forget[:4]
     # The second half of the pairs in turns.
-    settings = mvi.preset("default", epochs=6, least_steps=0, batch=4, turns=2 if request.param in PAIRS[2:] else 0)
+    settings = replace(
+        PRESETS["default"], epochs=6, least_steps=0, batch=4, turns=2 if request.param in PAIRS[2:] else 0
+    )
     model, parts = mvi.train(painter, writer, forget, run, settings)
     for generator, before in zip((painter, writer), frozen, strict=True):
         assert all(torch.equal(v, before[k]) for k, v in generator.module.state_dict().items())

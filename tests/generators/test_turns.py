@@ -1,10 +1,13 @@
 """The branches in turns: the same objective block by block, and never two generators on the device."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from expunge.core.run import Run
 from expunge.generators import mvi, seats, turns
+from expunge.generators.shapes import PRESETS
 from expunge.testing import small_painter, small_splits, small_writer
 from expunge.train.resuming import Walk
 
@@ -23,7 +26,7 @@ def forget():
 def model(generators, forget):
     parts = mvi.take_apart(*generators, forget)
     torch.manual_seed(0)
-    return mvi.Mvi(*generators, parts, mvi.preset("default")), parts
+    return mvi.Mvi(*generators, parts, PRESETS["default"]), parts
 
 
 def gradients(model, parts, learning):
@@ -103,7 +106,7 @@ def judged(model, parts, rounds=8):
 
 def test_one_step_each_in_turn_brings_both_terms_down(generators, forget):
     run = Run(seed=0)
-    settings = mvi.preset("default", epochs=25, least_steps=0, batch=len(forget), turns=1, lr=5e-3)
+    settings = replace(PRESETS["default"], epochs=25, least_steps=0, batch=len(forget), turns=1, lr=5e-3)
     trained, parts = mvi.train(*generators, forget, run, settings)
     assert len(run.terms) == 50 and [("picture" in t, "text" in t) for t in run.terms[:3]] == [
         (True, False), (False, True), (True, False),
@@ -137,7 +140,7 @@ def test_pairs_a_few_at_a_time_add_up_to_the_batch(generators, forget, monkeypat
     logs = []
     for few in (0, 3, 1):
         run = Run(seed=0)
-        mvi.train(*generators, forget, run, mvi.preset("default", epochs=1, least_steps=0, batch=4, at_once=few))
+        mvi.train(*generators, forget, run, replace(PRESETS["default"], epochs=1, least_steps=0, batch=4, at_once=few))
         logs.append({name: value for name, value in run.terms[-1].items() if name != "what"})
     for grads, log in zip(found[1:], logs[1:], strict=True):
         assert log == pytest.approx(logs[0], rel=1e-3) and len(grads) == len(found[0]) > 10
@@ -160,7 +163,7 @@ def test_in_turns_the_generators_never_meet_on_the_device(generators, forget, mo
     watch("painter", painter)
     watch("writer", writer)
     model, parts = mvi.train(
-        painter, writer, forget, Run(seed=0), mvi.preset("default", epochs=2, least_steps=0, turns=1)
+        painter, writer, forget, Run(seed=0), replace(PRESETS["default"], epochs=2, least_steps=0, turns=1)
     )
     mvi.generate(model, parts, Run(seed=0), steps=1, max_tokens=2)
     assert all(list(now.values()).count("away") >= len(now) - 1 for now in seen)
@@ -170,7 +173,7 @@ def test_in_turns_the_generators_never_meet_on_the_device(generators, forget, mo
     )
     assert seen[-1] == {"painter": "away", "writer": "away"}
     seen.clear()
-    mvi.train(painter, writer, forget, Run(seed=0), mvi.preset("default", epochs=1, least_steps=0))
+    mvi.train(painter, writer, forget, Run(seed=0), replace(PRESETS["default"], epochs=1, least_steps=0))
     assert {"painter": "train", "writer": "train"} in seen
 
 

@@ -25,13 +25,11 @@ from expunge.backbones import saved
 from expunge.core.errors import ExpungeError
 from expunge.core.text import plain
 from expunge.core.types import Batch, Example, Traits
+from expunge.train.precision import WHOLE
 
 IMAGE_SETTINGS = "preprocessor_config.json"
 IGNORED = -100
 SEEING = ("vision_model", "qformer", "language_projection")
-WHOLE = ("lm_head", "wo")
-"""Matrices of a language model that 8 bit leaves as they are: the last one, and those of T5 whose inputs pass what
-float16 holds, in which 8-bit products are taken. ``generators.footprint`` counts on it."""
 
 
 class Blip2:
@@ -248,11 +246,10 @@ class Blip2:
             logits.transpose(1, 2).float(), labels, ignore_index=IGNORED, reduction="none"
         )
 
-    def text_loss(self, prefix: Tensor, texts: Sequence[str], *, total: bool = False) -> Tensor:
-        """Nats of each text after its prefix, [B]: the mean per token, or with ``total`` the sum."""
+    def text_loss(self, prefix: Tensor, texts: Sequence[str]) -> Tensor:
+        """Nats of each text after its prefix, mean per token, [B]."""
         made = self.tokens(texts)
-        nats = self.token_nats(prefix, **made).sum(1)
-        return nats if total else nats / counted(made["attention_mask"])
+        return self.token_nats(prefix, **made).sum(1) / counted(made["attention_mask"])
 
     @torch.no_grad()
     def write(
@@ -265,7 +262,12 @@ class Blip2:
         temperature: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
-        """One text per prefix. Sampling depends on ``seed`` alone and leaves torch's generator as it was."""
+        """One text per prefix, by the likeliest word each time, by ``num_beams`` or, with ``sample``, drawn.
+
+        Words are drawn at ``temperature`` from the 50 likeliest (what transformers does unless told otherwise), by
+        ``seed`` for the whole batch: the same prefix writes other words in another place or in a larger batch. torch's
+        generator is left as it was. Beams and temperature are for captions of one's own; MVI uses neither.
+        """
         begin, end, pad = self._marks()
         language = self.model.language_model
         inputs = self._heard(prefix)

@@ -1,11 +1,12 @@
 """What a cell looks at beside its scores, where a suite asks for it: the paper's Tables 5 and 9, Figures 7 to 10.
 
-    words      how well every forgotten picture matches each word of its texts (Table 9)
+    words      how well every forgotten picture matches each word of its texts, told or seen (Table 9)
     matching   the match of every forgotten group's picture with every group's text (Figure 7a)
-    attention  where the model looks, for one forgotten, one retained and one everyday pair (Figure 7b)
+    attention  where the model looks, shown for one forgotten, one retained and one everyday pair (Figure 7b), and for
+               one pair of every group, so that before and after can be laid over each other
     map        features of forgotten and retained pairs, and how near true pairs are (Figure 8)
     anchors    how varied, true and silent the anchors are (Tables 3 and 7), with a few shown (Figures 9 and 10)
-    factors    a fresh probe of the modality on U' and K' (Table 5)
+    factors    a fresh probe of the modality on U' and K', centred and not (Table 5)
 
 Every analysis is plain data: ``scores``, ``notes``, and what a page draws. ``bench.findings`` joins those of several
 cells. Of our worlds everybody is invented and may be shown; of data of one's own only numbers are kept, because a cell
@@ -39,6 +40,8 @@ SHOWN = 6
 """How many anchors are shown, each of another group."""
 MAPPED = 40
 """How many examples of each split the map holds."""
+LOOKED = 40
+"""Of how many groups of each split it is kept where the model looks."""
 DIGITS = 4
 
 
@@ -112,13 +115,25 @@ def _attention(subject: Subject) -> dict[str, Any]:
         return {"notes": ["attention: the model cannot say where it looks"]}
     return {
         "pairs": [
-            {
-                "which": which, "text": e.text, "picture": data_uri(e.image.open(SIDE)),
-                "map": [[round(v, DIGITS) for v in row] for row in looked],
-            }
+            {"which": which, "text": e.text, "picture": data_uri(e.image.open(SIDE)), "map": _rounded(looked)}
             for (which, e), looked in zip(chosen.items(), maps, strict=True)
-        ]
-    }  # fmt: skip
+        ],
+        "looked": {
+            name: _looked(subject, sorted(split, key=lambda e: e.id))
+            for name, split in (("forget", subject.forget), ("retain", subject.near))
+        },
+    }
+
+
+def _looked(subject: Subject, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """{group, map} of one pair of each group; the same pairs for every model of a setting."""
+    chosen = one_each(examples)[:LOOKED]
+    maps = attribution.gradcam_maps(subject.model, chosen) or []
+    return [{"group": group_of(e), "map": _rounded(looked)} for e, looked in zip(chosen, maps, strict=True)]
+
+
+def _rounded(looked: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [[round(v, DIGITS) for v in row] for row in looked]
 
 
 def _three(subject: Subject) -> dict[str, Example]:
@@ -182,6 +197,7 @@ def _factors(subject: Subject) -> dict[str, Any]:
     scores: dict[str, Score] = {}
     for name, (pictures, texts) in factors(*taken, seed=seed).items():
         scores |= modality_probe(name, pictures, texts, groups, seed=seed)
+        scores |= modality_probe(f"{name}_centred", pictures, texts, groups, centred=True, seed=seed)
     return {"scores": scores}
 
 

@@ -6,12 +6,12 @@ before and most rows are there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from expunge.bench.cells import scores_of
-from expunge.core.record import Score, Scores
-from expunge.evals.joining import feature_map, shift_over_seeds, word_shift
+from expunge.core.record import Better, Score, Scores
+from expunge.evals.joining import feature_map, kinds_over_seeds, overlap_over_seeds, shift_over_seeds, word_shift
 from expunge.evals.stats import mean_interval
 from expunge.report.findings import BEFORE, RETRAINED, Findings
 
@@ -32,10 +32,14 @@ def gather(block: Mapping[str, Any], found: Mapping[str, Any]) -> Findings:
     if not told:
         return Findings()
     seed = _one_seed(told)
+    scores = {label: _scores(per_seed) for label, per_seed in told.items()}
+    for label, looked in _overlaps(told, [*rows, RETRAINED]).items():
+        scores[label] |= looked
     shown = {label: per_seed[seed] for label, per_seed in told.items() if seed in per_seed}
     return Findings(
-        scores={label: _scores(per_seed) for label, per_seed in told.items()},
+        scores=scores,
         words=_words(told, rows),
+        kinds=_kinds(told, [*rows, RETRAINED]),
         seed=seed,
         matching=_part(shown, "matching", "matrix"),
         groups=next(iter(_part(shown, "matching", "groups").values()), []),
@@ -78,14 +82,36 @@ def _scores(per_seed: Mapping[str, Any]) -> dict[str, Score]:
 
 
 def _words(told: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    before = _part(told.get(BEFORE, {}), "words", "words")
     joined = {}
     for label in rows:
-        after = _part(told.get(label, {}), "words", "words")
-        shifts = [word_shift(before[s], after[s], least=1) for s in after if s in before]
+        shifts = [word_shift(*both, least=1) for both in _both(told, label, "words", "words")]
         if words := [row for row in shift_over_seeds(shifts) if row["pictures"] >= LEAST]:
             joined[label] = words
     return joined
+
+
+def _kinds(told: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    joined = {label: kinds_over_seeds(_both(told, label, "words", "words")) for label in labels}
+    return {label: kinds for label, kinds in joined.items() if kinds}
+
+
+def _overlaps(told: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) -> dict[str, Scores]:
+    """How far each still looks where the model before looked, at the forgotten and at those who stay."""
+    found: dict[str, Scores] = {}
+    asked: tuple[tuple[str, Better], ...] = (("forget", "oracle"), ("retain", "higher"))
+    for label in labels:
+        both = _both(told, label, "attention", "looked")
+        for split, better in asked:
+            score = overlap_over_seeds([(one[split], two[split]) for one, two in both], better)
+            if score is not None:
+                found.setdefault(label, {})[f"overlap_{split}"] = score
+    return found
+
+
+def _both(told: Mapping[str, Mapping[str, Any]], label: str, analysis: str, key: str) -> list[tuple[Any, Any]]:
+    """What an analysis found before and with one label, of every seed where both are there."""
+    before, after = (_part(told.get(name, {}), analysis, key) for name in (BEFORE, label))
+    return [(before[seed], after[seed]) for seed in after if seed in before]
 
 
 def _part(told: Mapping[str, Any], analysis: str, key: str) -> dict[str, Any]:

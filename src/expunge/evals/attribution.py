@@ -16,9 +16,10 @@ from torch import Tensor
 
 from expunge.core.groups import digest, group_of
 from expunge.core.run import Run
+from expunge.core.stopwords import STOP_WORDS
 from expunge.core.text import plain
 from expunge.core.types import Batch, Embeds, Example, Matches, batches
-from expunge.evals.stopwords import STOP_WORDS
+from expunge.generators.quality import told_words
 from expunge.tasks.encoding import encode, fuse_pairs, judging
 
 
@@ -27,7 +28,11 @@ class Explains(Matches, Protocol):
     """A model that can say where in the picture its match score comes from."""
 
     def gradcam(self, batch: Batch, layer: int = -1) -> Tensor:
-        """[B, N, h, w]: attention of fusion layer ``layer`` times its positive gradient, zero on padding."""
+        """[B, N, h, w]: attention of fusion layer ``layer`` times its positive gradient, zero on padding.
+
+        The match score reads CLS alone, so at the last layer (-1) every other token's map is zero: there is one map
+        for the whole text. Words have maps of their own at an earlier layer, where they still reach CLS.
+        """
         ...
 
 
@@ -35,23 +40,33 @@ class Explains(Matches, Protocol):
 
 
 def word_matches(model: Matches, examples: Iterable[Example], run: Run | None = None) -> list[dict[str, Any]]:
-    """How well each picture matches each single word of its texts: {picture, word, match} with match in per cent.
+    """How well each picture matches each single word of its texts: {picture, word, kind, match}, match in per cent.
 
     Words are those of ``core.text.plain``, stop words dropped; a word counts once per picture. The word alone is
-    the text (methods.md 8.4, after Table 9 of the paper).
+    the text (methods.md 8.4, after Table 9 of the paper). ``kind`` is ``told`` for the words of private sentences that
+    no shared one of their group holds (``quality.told_words``), else ``seen``: by the data, not by what became of them.
     """
-    seen: dict[tuple[str, str], Example] = {}
+    examples = list(examples)
+    told = told_words(examples)
+    found: dict[tuple[str, str], Example] = {}
+    secret: set[tuple[str, str]] = set()
     for e in examples:
         for word in plain(e.text).split():
             if word not in STOP_WORDS:
-                seen.setdefault((digest(e.image.key), word), replace(e, text=word))
-    if not seen:
+                key = digest(e.image.key), word
+                found.setdefault(key, replace(e, text=word))
+                if word in told.get(e.id, ()):
+                    secret.add(key)
+    if not found:
         return []
-    order = sorted(seen)
-    asked = [seen[key] for key in order]
+    order = sorted(found)
+    asked = [found[key] for key in order]
     encodings = encode(model, asked, run)
-    chance = fuse_pairs(model, encodings, encodings.pairs(asked), run).probability
-    return [{"picture": p, "word": w, "match": 100 * c} for (p, w), c in zip(order, chance.tolist(), strict=True)]
+    chance = fuse_pairs(model, encodings, encodings.pairs(asked), run).probability.tolist()
+    return [
+        {"picture": key[0], "word": key[1], "kind": "told" if key in secret else "seen", "match": 100 * c}
+        for key, c in zip(order, chance, strict=True)
+    ]
 
 
 # ----------------------------------------------------------------------------------- matching (Fig. 7a)
@@ -86,18 +101,18 @@ def _one_per_group(examples: Iterable[Example]) -> list[Example]:
 def gradcam_maps(
     model: Matches, examples: Sequence[Example], *, layer: int = -1, batch: int = 16
 ) -> list[list[list[float]]] | None:
-    """One map [h][w] per example, mean over its text tokens, scaled to a greatest value of 1; None if the model
-    cannot explain itself. ``layer`` counts fusion layers: -1 is the last, the paper's; released code takes the third.
+    """One map [h][w] per example, summed over its text tokens and scaled to a greatest value of 1 (all zero where no
+    gradient is positive); None if the model cannot explain itself.
+
+    ``layer`` counts fusion layers: -1 is the last, the paper's, where the sum is the map of CLS alone (see
+    ``Explains.gradcam``); released code takes the third, where every token adds its own.
     """
     if not isinstance(model, Explains):
         return None
     maps: list[list[list[float]]] = []
     with judging(model):
         for chunk in batches(examples, batch):
-            tensors = model.collate(chunk)
-            cam = model.gradcam(tensors, layer).float().cpu()
-            words = tensors["attention_mask"].sum(1).cpu()[:, None, None]
-            cam = (cam.sum(1) / words).nan_to_num()
+            cam = model.gradcam(model.collate(chunk), layer).float().cpu().sum(1).nan_to_num()
             maps.extend((cam / cam.amax((1, 2), keepdim=True).clamp(min=1e-12)).tolist())
     return maps
 
@@ -144,8 +159,9 @@ def pair_cosines(
     at_most: int = 300,
     seed: int = 0,
 ) -> dict[str, list[tuple[str, float]]]:
-    """How near true pairs are in the space that the map draws: (group, cosine) of every pair of D_f and of D_r, and of
-    each pair of D_f with a text of another group (``strangers``), the next one in order. At most ``at_most`` a split.
+    """How near true pairs are in the space that the map draws: (group, cosine) of every pair of D_f and of D_r, and for
+    each pair of D_f the mean over its picture with every text of another group (``strangers``). At most ``at_most``
+    pairs a split, drawn by seed.
     """
     found: dict[str, list[tuple[str, float]]] = {}
     for name, examples in (("forget", forget), ("retain", retain)):
@@ -158,14 +174,11 @@ def pair_cosines(
         groups = [group_of(e) for e in chosen]
         found[name] = list(zip(groups, (pictures * texts).sum(-1).tolist(), strict=True))
         if name == "forget" and len(set(groups)) > 1:
-            apart = (pictures @ texts.T).tolist()
-            found["strangers"] = [(own, apart[i][_next_of_another(groups, i)]) for i, own in enumerate(groups)]
+            # All of them: in an order of ids the next stranger's text is the same kind of sentence every time.
+            others = torch.tensor([[one != other for other in groups] for one in groups], device=texts.device)
+            apart = (pictures @ texts.T * others).sum(1) / others.sum(1)
+            found["strangers"] = list(zip(groups, apart.tolist(), strict=True))
     return found
-
-
-def _next_of_another(groups: Sequence[str], start: int) -> int:
-    around = [*range(start + 1, len(groups)), *range(start)]
-    return next(j for j in around if groups[j] != groups[start])
 
 
 def _some(name: str, examples: Sequence[Example], at_most: int, seed: int) -> list[Example]:

@@ -2,7 +2,8 @@
 
 Equation:
     Inception Score = exp(E_x KL(p(y|x) || p(y))), p(y) = E_x p(y|x); between 1 and the number of classes.
-    Self-BLEU-4 = mean over texts of BLEU-4 against all other texts, smoothed; 100 when all say the same.
+    Self-BLEU-4 = mean over pictures of BLEU-4 of one text against one of every other, smoothed; 100 when all say the
+    same, whatever the texts of one picture have in common.
     Private leak = mean share of an example's told words that its R_2 repeats; the same against strangers is chance.
     Attribute agreement = share of the attributes stated by R_2 that are true of the picture X_1.
 Paper: Tables 3, 5 and 7. Sources: Salimans et al., "Improved Techniques for Training GANs" (2016); Zhu et al.,
@@ -11,6 +12,8 @@ Departs: the paper prints an Inception Score below 1, which its definition canno
 Table 3, 8.7 in Table 7), and a "Text IS" that it does not define; the first is measured as defined and the second not
 at all. Inception-v3 has no classes for drawn portraits, so p(y|x) comes from ``probes.PictureClassifier``: logistic
 regressions on a frozen model's vision CLS. Scores of another classifier are not comparable, the paper's included.
+Texygen compares all texts with one another; here a picture has several (its sentences, or N_R2 for each of them), and
+what they have in common is the picture: only texts of different pictures are compared, one of each.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ def generation_quality(
         classifier: for the Inception Score, over the examples whose facts name its attributes. Train it on the model
             before unlearning and on pictures that are not forgotten.
         stated: what a text states of an example's picture, as keys of ``Example.facts``.
-        at_most: Self-BLEU compares this many texts, drawn by ``seed``.
+        at_most: Self-BLEU compares this many pictures, drawn by ``seed``.
 
     Raises:
         ValueError: anchors are not as many as the examples.
@@ -68,10 +71,11 @@ def generation_quality(
     found: Scores = {}
     if classifier is not None:
         found |= _inception(anchors, forget, classifier, seed)
-    made = [(text, group_of(e)) for e, texts in zip(forget, anchors.texts) for text in texts]
-    for name, pairs in (("self_bleu", made), ("self_bleu_real", [(e.described, group_of(e)) for e in forget])):
-        if len(pairs) > 1:
-            found[name] = self_bleu(*zip(*pairs), at_most=at_most, seed=seed)
+    made = [(text, group_of(e), e.image.key) for e, texts in zip(forget, anchors.texts) for text in texts]
+    real = [(e.described, group_of(e), e.image.key) for e in forget]
+    for name, told in (("self_bleu", made), ("self_bleu_real", real)):
+        if len({picture for _, _, picture in told}) > 1:
+            found[name] = self_bleu(*zip(*told), at_most=at_most, seed=seed)
     found |= private_leak(anchors, forget, seed=seed)
     found |= attribute_agreement(anchors, forget, stated, seed=seed)
     return found
@@ -134,28 +138,58 @@ def _inception(anchors: Anchors, forget: Sequence[Example], classifier: PictureC
 # --------------------------------------------------------------------------------------- texts
 
 
-def self_bleu(texts: Sequence[str], groups: Sequence[str] | None = None, *, at_most: int = 500, seed: int = 0) -> Score:
-    """Mean BLEU-4 in per cent of each text against all the others; the lower, the more diverse.
+def self_bleu(
+    texts: Sequence[str],
+    groups: Sequence[str] | None = None,
+    pictures: Sequence[str] | None = None,
+    *,
+    at_most: int = 500,
+    rounds: int = 10,
+    seed: int = 0,
+) -> Score:
+    """Mean BLEU-4 in per cent of each picture's text against those of all others; the lower, the more diverse.
+
+    In each of ``rounds`` one text is drawn for every picture (``pictures`` name that of each text; without them every
+    text has one of its own) and compared with the texts drawn for the others: what repeats is what is said of different
+    pictures, and any number of texts a picture has as many to be compared with. At most ``at_most`` pictures, drawn by
+    ``seed`` as the texts are. ``n`` counts pictures. The interval resamples ``groups`` (one name for each text;
+    pictures, when not given) with what each is compared to held fixed: a text drawn twice into the references would be
+    its own copy.
+
+    Raises ValueError with texts of fewer than two pictures.
+    """
+    pictures = [f"{i:09}" for i in range(len(texts))] if pictures is None else pictures
+    told: dict[str, list[str]] = {}
+    owner: dict[str, str] = {}
+    for i, (text, picture) in enumerate(zip(texts, pictures, strict=True)):
+        told.setdefault(picture, []).append(text)
+        owner.setdefault(picture, picture if groups is None else groups[i])
+    names = sorted(told)
+    if len(names) < 2:
+        raise ValueError(f"Self-BLEU compares the texts of different pictures; there are {len(names)}")
+    if len(names) > at_most:
+        names = sorted(random.Random(f"self-bleu:{seed}").sample(names, at_most))
+    if all(len(told[name]) == 1 for name in names):
+        rounds = 1
+    scores = []
+    for turn in range(rounds):
+        rng = random.Random(f"self-bleu:{seed}:{turn}")
+        scores.append(_against_all_others([rng.choice(told[name]) for name in names]))
+    return grouped_mean(np.mean(scores, axis=0), [owner[name] for name in names], "lower", seed)
+
+
+def _against_all_others(texts: Sequence[str]) -> list[float]:
+    """BLEU-4 in per cent of each text against all the others.
 
     Words are those of ``core.text.plain``. sacrebleu counts the n-grams and makes the score, with its exponential
     smoothing and, for texts of fewer than four words, effective order. Each text's clipping counts come from the two
-    largest counts of every n-gram, which is what comparing all with all gives, without the square of the work. The
-    interval resamples ``groups`` (texts, when not given) with what each is compared to held fixed: a text drawn twice
-    into the references would be its own copy.
-
-    Raises ValueError with fewer than two texts.
+    largest counts of every n-gram, which is what comparing all with all gives, without the square of the work.
     """
     from sacrebleu.metrics import BLEU
     from sacrebleu.metrics.helpers import extract_all_word_ngrams
 
-    if len(texts) < 2:
-        raise ValueError(f"Self-BLEU compares texts with one another; there are {len(texts)}")
-    groups = [str(i) for i in range(len(texts))] if groups is None else groups
-    chosen = range(len(texts))
-    if len(texts) > at_most:
-        chosen = sorted(random.Random(f"self-bleu:{seed}").sample(chosen, at_most))
     # Nothing said is one thing that may be said: without a word of its own it would pass for unlike all others.
-    said = [plain(texts[i], max_words=10_000) or "<nothing>" for i in chosen]
+    said = [plain(text, max_words=10_000) or "<nothing>" for text in texts]
     counted: list[tuple[Counter, int]] = [extract_all_word_ngrams(text, 1, 4) for text in said]
     most: dict[tuple[str, ...], tuple[int, int]] = {}
     for grams, _ in counted:
@@ -175,7 +209,7 @@ def self_bleu(texts: Sequence[str], groups: Sequence[str] | None = None, *, at_m
         nearest = min(near, key=lambda n: (abs(n - length), n))  # of two as near, the shorter
         made = BLEU.compute_bleu(correct, total, length, nearest, smooth_method="exp", effective_order=True)
         scores.append(min(100.0, made.score))  # exp(log(100)) is a hair above
-    return grouped_mean(scores, [groups[i] for i in chosen], "lower", seed)
+    return scores
 
 
 def private_leak(anchors: Anchors, forget: Sequence[Example], *, seed: int = 0) -> Scores:

@@ -22,14 +22,13 @@ from torch.overrides import TorchFunctionMode
 
 from expunge.core.errors import ExpungeError
 from expunge.generators.shapes import Settings
+from expunge.train.precision import WHOLE
 
 Choice = Literal["joint", "turns", "int8", "none"]
 WORDS = 32
 """Tokens of a text, its marks included, when its loss is counted."""
 TURNS = 25
 """Steps of a branch before the other's turn: the generators change seats once in so many."""
-WHOLE = ("lm_head", "wo")
-"""Matrices of a language model that 8 bit leaves as they are."""
 OVERHEAD = 1_500_000_000
 """What the device's own context, workspaces and gaps between tensors take: an estimate."""
 

@@ -5,6 +5,9 @@ Equation (paper eq. 2, App. A), minimised:
     L_rec1 = E || target - UNet(z_t, t, [psi_t(U'_1); K'_2]) ||^2      (picture, given the text's consistent part)
     L_rec2 = -log p_LM(X_2 | [psi_l(U'_2); K'_1])                        (text, given the picture's consistent part)
     KL_i   = KL(N(mu_i, sigma_i^2) || N(0, I))
+As computed, each a mean over the B pairs of a batch: CE is also a mean over i (half the sum), L_rec1 over the
+    elements of the latent, L_rec2 over the tokens of X_2 and its end, and KL_1 + KL_2 over the n_u * d_u numbers of
+    U'; preset ``paper`` alone sums the KL over these. See Departs (5).
 Symbols: U'_i [B, n_u, d_u] modality-specific latents of picture (1) and text (2); K'_1 [B, n_q, d_l] the writer's
     projected query tokens; K'_2 [B, L, d_t] the painter's text encoder states; psi one shared trunk with a head per
     decoder, so that the head trained by reconstruction serves the other modality's U' when parts are swapped;
@@ -13,32 +16,35 @@ Paper: "Beyond Sample-Level Forgetting" (ICML 2026) §4.1-4.2, App. A, C, D; des
 Checked against: no public code exists.
 Departs: (1) the text of §4.1 calls phi_U' frozen, §4.2 the reverse; only learnable U' fits equation (2). (2) K'_j is
     inferred from X_j, not X_i: K'_2 comes from a text encoder. (3) The trunk of each posterior is frozen (the writer's
-    query tokens, the painter's text states): five people are too few for an encoder of pictures from scratch.
-    (4) lr 2e-6 (preset ``paper``: with 10 epochs of batch 2) hardly moves freshly made modules (AdamW moves a weight
-    by at most steps * lr, here about 1e-4 of its scale); preset ``default`` uses 1e-3, 20 epochs and batch 16. The
-    paper gives no sizes for U'; both presets' are ours. (5) KL is a mean per dimension: summed as
-    printed it drives U' to the prior before anything is reconstructed. One latent token and beta 1 in ``default``: with
-    more room or a weaker prior the two modalities' U' lie apart, and a swapped one is nothing its decoder's head knows
-    (docs/log.md). (6) The paper's Table 7 adds two losses: see ``generators.auxiliary``; presets ``adversarial``,
-    ``perceptual`` and ``both`` switch them on. The paper gives no weights; ours make either about half as large as the
-    picture's term at the start (on sd-tiny), and were not searched.
+    query tokens, the painter's text states): five people are too few for an encoder of pictures from scratch. (4) lr
+    2e-6 (preset ``paper``: with 10 epochs of batch 2) hardly moves freshly made modules (AdamW moves a weight by at
+    most steps * lr, here about 1e-4 of its scale); preset ``default`` uses 1e-3, 20 epochs and batch 16. The paper
+    gives no sizes for U'; both presets' are ours. (5) the terms are means where (2) has sums: per pair 1/2 of its CE,
+    1/(c h w) of its L_rec1, 1/T of its L_rec2 (T of that text) and 1/(n_u d_u) of its KL. ``paper`` sums the KL as
+    printed and keeps the other means, so the KL weighs more there than in (2): twice as much against CE, c h w times
+    against L_rec1, T times against L_rec2. So summed it drives U' to the prior before anything is reconstructed. One
+    latent token and beta 1 in ``default``: with more room or a weaker prior the two modalities' U' lie apart, and a
+    swapped one is nothing its decoder's head knows (docs/log.md). (6) The paper's Table 7 adds two losses: see
+    ``generators.auxiliary``; presets ``adversarial``, ``perceptual`` and ``both`` switch them on. The paper gives no
+    weights; ours make either about half as large as the picture's term at the start (on sd-tiny), and were not
+    searched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from expunge.core.errors import ExpungeError
 from expunge.core.run import Run
 from expunge.core.types import Example, batches
 from expunge.generators import keeping, seats
 from expunge.generators.auxiliary import Beside
-from expunge.generators.shapes import PRESETS, Anchors, Branch, Mode, Painter, Parts, Preset, Settings, Use, Writer
+from expunge.generators.shapes import PRESETS, Anchors, Branch, Mode, Painter, Parts, Settings, Use, Writer
 from expunge.generators.turns import BOTH, Order
 from expunge.train.fit import fast_precision, quick, repeatable
 from expunge.train.resuming import Stateful, Walk, lasting
@@ -238,19 +244,21 @@ def _computing(*generators: Any) -> Any:
 @torch.no_grad()
 def generate(
     mvi: Mvi, parts: Parts, run: Run, mode: Mode = "swap", pictures: int = 1, texts: int = 1, *,
-    steps: int = 20, guidance: float = 3.0, max_tokens: int = 24, pool: Sequence[Example] = (), chunk: int = 64,
+    steps: int = 20, guidance: float = 3.0, max_tokens: int = 24, chunk: int = 64,
 ) -> Anchors:  # fmt: skip
     """Anchors R for every row of ``parts``; ``pictures`` and ``texts`` are N_R1 and N_R2.
 
     Modes (paper Table 3): ``swap`` decodes [psi(U'_i), K'_i] with the other modality's decoder (the method
     as Table 3 has it; §4.1 prints [U'_i, K'_j]);
     ``reconstruct`` keeps training's wiring [psi(U'_j), K'_i], whose output resembles X_j; ``specific`` is U' alone,
-    ``consistent`` K' alone; ``random`` takes pictures and texts of ``pool`` instead. The writer writes everything, then
-    leaves the device to the painter.
+    ``consistent`` K' alone. The first R_2 of a sample is decoded greedily, further ones are sampled. The writer writes
+    everything, then leaves the device to the painter.
+
+    Raises ValueError for ``random``, which makes nothing: see ``random_anchors``.
     """
-    count = len(parts)
     if mode == "random":
-        return random_anchors(count, pool, pictures, texts, run.seed)
+        raise ValueError("random anchors are drawn from a pool, not made: random_anchors draws them")
+    count = len(parts)
     made = Anchors([[] for _ in range(count)], [[] for _ in range(count)])
     torch.manual_seed(run.seed + 1)
     jobs = [(turn, rows) for turn in range(max(pictures, texts)) for rows in torch.arange(count).split(chunk)]
@@ -313,10 +321,17 @@ def _stretched(nothing: Tensor, like: Tensor) -> Tensor:
 
 
 def random_anchors(count: int, pool: Sequence[Example], pictures: int, texts: int, seed: int) -> Anchors:
+    """Pictures and texts of the paper's row of random pairs (Table 3): any of ``pool``, drawn by ``seed``.
+
+    ``pool`` must hold nobody who is forgotten: a sample might be given its own pair, and be held to what it should
+    lose. Raises ExpungeError where it is empty.
+    """
     import random
 
     if not pool:
-        raise ValueError("random anchors need a pool of other examples")
+        raise ExpungeError(
+            "Random anchors are drawn from a pool of pairs that stay, and none stay. Take other anchors, such as swap."
+        )
     rng = random.Random(f"anchors:{seed}")
     return Anchors(
         [[rng.choice(pool).image.open(256) for _ in range(pictures)] for _ in range(count)],
@@ -332,8 +347,3 @@ def foresee(forget: int, settings: Settings, pictures: int, texts: int, *, steps
     """
     learnt = settings.schedule.work(forget).pairs * 2 / 3
     return {"painter": learnt + forget * pictures * steps * 2 / 3, "writer": learnt + forget * texts / 3}
-
-
-def preset(name: Preset, **changes: Any) -> Settings:
-    """A named preset, with some of its settings changed. Raises KeyError on another name."""
-    return replace(PRESETS[name], **changes)

@@ -8,16 +8,15 @@ from statistics import fmean
 
 import numpy as np
 
+from expunge.core.stopwords import STOP_WORDS
 from expunge.core.text import plain
 from expunge.core.types import Example
 from expunge.generators.shapes import Anchors
 
-STOP = frozenset("a an and as at before behind from has he her his in is it of on the this to was were with".split())
-
 
 def words(text: str) -> set[str]:
     """The content words of a text."""
-    return set(plain(text, max_words=10_000).split()) - STOP
+    return set(plain(text, max_words=10_000).split()) - STOP_WORDS
 
 
 def told_words(examples: Sequence[Example]) -> dict[str, set[str]]:
@@ -51,7 +50,8 @@ def measure(anchors: Anchors, examples: Sequence[Example], pixels: int = 64) -> 
     ``text_overlap``: Jaccard overlap of content words of R_2 and X_2. ``text_copies``: share of R_2 equal to X_2.
     ``picture_distance``: mean absolute difference of R_1 and X_1 in [0, 1]. ``private_leak``: share of told words
     of X_2 that R_2 repeats, over private sentences; ``private_leak_chance``: the same against the told words of the
-    other groups, which is what vocabulary alone would give. CSE's losses vanish where R equals X.
+    other groups, which is what vocabulary alone would give, and absent where there is no other group. CSE's losses
+    vanish where R equals X.
     """
     overlaps, copies, distances = [], [], []
     for e, texts, pictures in zip(examples, anchors.texts, anchors.pictures, strict=True):
@@ -66,8 +66,9 @@ def measure(anchors: Anchors, examples: Sequence[Example], pixels: int = 64) -> 
             distances.append(float(np.abs(drawn - truth).mean()))
     result = {"text_overlap": _mean(overlaps), "text_copies": _mean(copies), "picture_distance": _mean(distances)}
     if found := leaks(anchors, examples):
-        leaked, chances = [own for _, own, _ in found], [o for _, _, others in found for o in others]
-        result |= {"private_leak": _mean(leaked), "private_leak_chance": _mean(chances)}
+        result["private_leak"] = fmean(own for _, own, _ in found)
+        if chances := [o for _, _, others in found for o in others]:
+            result["private_leak_chance"] = fmean(chances)
     return result
 
 

@@ -54,7 +54,10 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes, weights and training of MVI. ``kl_per_dimension`` averages the KL instead of summing it.
+    """Sizes, weights and training of MVI.
+
+    The weights stand before means (per modality, per element of the latent, per token: see ``generators.mvi``).
+    ``kl_per_dimension`` takes the mean of the KL over the numbers of U', too; without it, as in ``paper``, their sum.
 
     ``turns`` above 0 trains the branches in turns of so many steps, one generator on the device at a time; 0 trains
     both in every step. See ``generators.turns``. ``at_once`` above 0 lets at most so many pairs of a batch pass at a

@@ -16,24 +16,32 @@ from expunge.report.measures import finite, number, signed
 from expunge.report.plots import split_words
 
 BEFORE, RETRAINED = "before", "retrained"
+KINDS = ("told", "seen")
 WORDS = 15
 """Words of each kind, as in the paper."""
+TOLD_APART = (
+    ("picture or text, both sides", ""), ("by chance: names exchanged", "_control"),
+    ("the same, centred", "_centred"), ("centred, by chance", "_centred_control"),
+)  # fmt: skip
+"""Rows of the probe of both sides, and how the score of each ends."""
 LONGEST = 200
 """Characters of a sample's text that a table shows."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """One block's, by the label of a model: ``before``, a row's, ``retrained``. All but ``scores`` and ``words`` are of
-    the one ``seed``.
+    """One block's, by the label of a model: ``before``, a row's, ``retrained``. All but ``scores``, ``words`` and
+    ``kinds`` are of the one ``seed``.
 
-    ``words`` {word, pictures, seeds, before, after, shift}; ``matching`` picture by text, in the order of ``groups``;
-    ``attention`` {which, text, picture, map}; ``maps`` {stage, split, side, group, kind, x, y} of before, after and
-    oracle together; ``samples`` {group, text, picture, drawn, written}. Pictures are data URIs.
+    ``words`` {word, pictures, seeds, before, after, shift}; ``kinds`` told and seen words, {before, shift, words} each;
+    ``matching`` picture by text, in the order of ``groups``; ``attention`` {which, text, picture, map}; ``maps``
+    {stage, split, side, group, kind, x, y} of before, after and oracle together; ``samples`` {group, text, picture,
+    drawn, written}. Pictures are data URIs.
     """
 
     scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     words: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    kinds: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     seed: str = ""
     matching: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     groups: Sequence[str] = ()
@@ -64,6 +72,10 @@ def sheets(results: Results) -> list[Sheet]:
 def _words(results: Results) -> Sheet:
     panels = []
     for block, one in found(results):
+        if one.kinds:
+            heads = tuple(f"{kind}: {what}" for kind in KINDS for what in ("match before", "shift", "n"))
+            lines = [Line(label, _of_kinds(kinds), label == RETRAINED) for label, kinds in one.kinds.items()]
+            panels.append(Panel("", f"{place(results, block)}: told and seen words", heads, tuple(lines), stub="Model"))
         for label, words in one.words.items():
             lost, kept = split_words(words, WORDS)
             lines = []
@@ -76,12 +88,29 @@ def _words(results: Results) -> Sheet:
     note = (
         "Change of the match of a picture with a single word of its texts, in points of 100, after minus before; mean "
         "over the pictures that the word belongs to, then over the seeds where it occurs. n counts pictures over all "
-        "seeds; words of a single one are left out. Large shifts first, then those nearest to zero. "
+        "seeds; words of a single one are left out. Large shifts first, then those nearest to zero: these two lists "
+        "are picked by what became of the words. The table of told and seen words above them is not: told are the "
+        "words of private sentences that no shared one holds, seen all others, each word of each picture once (n). "
+        "A word that matches nothing before cannot lose it, so the match before stands beside the shift. "
+        f"{_INTERVAL.replace('people', 'pictures')} "
         f"The paper prints shifts from {signed(min(shifts), 2)} to {signed(max(s for s in shifts if s < -1), 2)} for "
         f"names, places and foods, and up to {number(max(shifts), 5)} for everyday words."
     )
     return Sheet("words-shifted", "Words that lost their match, and words that did not (the paper’s Table 9)", note,
                  tuple(panels))  # fmt: skip
+
+
+def _of_kinds(kinds: Mapping[str, Mapping[str, Any]]) -> tuple[GridCell, ...]:
+    cells: list[GridCell] = []
+    for kind in KINDS:
+        one = kinds.get(kind)
+        if one is None:
+            cells += [GridCell()] * 3
+            continue
+        shift = _cell(one["shift"], 2)
+        cells += [_cell(one["before"], 1), GridCell(signed(one["shift"].value, 2), shift.half),
+                  GridCell(str(one["words"]))]  # fmt: skip
+    return tuple(cells)
 
 
 def _shift(row: Mapping[str, Any] | None) -> tuple[GridCell, ...]:
@@ -102,13 +131,16 @@ def _inside(results: Results) -> Sheet:
     columns = {
         "matching_own": ("own pairs (%)", 1), "matching_others": ("strangers (%)", 1),
         "cosine_forget": ("cosine D_f", 3), "cosine_strangers": ("cosine strangers", 3),
-        "cosine_retain": ("cosine D_r", 3),
+        "cosine_retain": ("cosine D_r", 3), "overlap_forget": ("look D_f (%)", 1),
+        "overlap_retain": ("look D_r (%)", 1),
     }  # fmt: skip
     note = (
         "The numbers behind the drawings. Own pairs: mean match of a forgotten picture with its own text, the diagonal "
         "of Figure 7 (a); strangers: with the texts of the other forgotten. Cosine: of the features of true pairs, "
-        "which a map (Figure 8) can only hint at; strangers is each picture of D_f with another’s text. The nearer to "
-        f"the retrained model, the better. {_INTERVAL}"
+        "which a map (Figure 8) can only hint at; strangers is each picture of D_f with the texts of all others. Look: "
+        "how far a model still looks where the model before looked (Figure 7 b), as the intersection of both Grad-CAM "
+        "maps with a sum of 1, for one sentence of each group; 100 is the same place. The nearer to the retrained "
+        f"model, the better. {_INTERVAL}"
     )
     return Sheet("inside", "Matches and features (the paper’s Figures 7 and 8)", note,
                  tuple(_numbers(results, columns)))  # fmt: skip
@@ -189,8 +221,8 @@ def _factors(results: Results) -> Sheet:
                 lines.append(Line(f"A_{output}, paper’s θ_M", tuple(paper), reference=True))
             panels.append(Panel("", where, tuple(inputs), tuple(lines), stub="Read as"))
             both = [
-                Line(name, tuple(_cell(scores[f"modality_{f}{suffix}"], 1) for f in ("specific", "consistent")))
-                for name, suffix in (("picture or text, both sides", ""), ("by chance: names exchanged", "_control"))
+                Line(name, tuple(_cell(scores.get(f"modality_{f}{suffix}"), 1) for f in ("specific", "consistent")))
+                for name, suffix in TOLD_APART
             ]
             panels.append(Panel("", f"{where}, told apart", ("U'", "K'"), tuple(both), stub="Probe"))
     note = (
@@ -199,7 +231,8 @@ def _factors(results: Results) -> Sheet:
         "together, and the row below shows what luck alone gives. The paper asks θ_M, which was trained on these very "
         "U' and never saw a K': that it guesses on K' says that K' is new to it, not what K' holds. A fresh probe that "
         "finds the modality in K' does not deny the method, either: states of two encoders lie in different places, "
-        f"whatever they mean. {_INTERVAL}"
+        "whatever they mean; with each side’s own mean taken away (centred) that is gone, and a linear probe is then "
+        f"near chance by its arithmetic, on U' too. {_INTERVAL}"
     )
     return Sheet("factors", "Which modality a factor betrays (the paper’s Table 5)", note, tuple(panels))
 

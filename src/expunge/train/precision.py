@@ -1,4 +1,4 @@
-"""In which precision, and with which kernels, a training loop computes."""
+"""In which precision, and with which kernels, a training loop computes, and what of a frozen model is left whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import deterministic
+
+WHOLE = ("lm_head", "wo")
+"""Matrices of a language model that 8 bit leaves as they are: the last one, and those of T5 whose inputs pass what
+float16 holds, in which 8-bit products are taken. A BLIP-2 is loaded by it, and its room on a device counted."""
 
 
 @contextmanager

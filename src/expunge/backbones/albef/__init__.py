@@ -81,11 +81,12 @@ class Albef(AlbefPairs):
     # ------------------------------------------------------------------------------- looking inside
 
     def gradcam(self, batch: Batch, layer: int = -1) -> Tensor:
-        """Where the match logit comes from: [B, N, h, w] per text token, zero on padding.
+        """Where the match logit comes from: [B, N, h, w], a map for each text token, zero on padding.
 
         Attention of a fusion layer's cross-attention times the positive part of its gradient, mean over heads
         (Grounding.py:74-139 of the released code). ``layer`` counts fusion layers; -1 is the last, as in the
-        paper's words, the released notebook takes the third (8 of 6..11).
+        paper's words, the released notebook takes the third (8 of 6..11). The head reads CLS alone: at the last layer
+        the other tokens' maps are zero, and words' maps need an earlier one.
         """
         attending = self.module.text_encoder.upper[layer].crossattention.self
         seen: list[Tensor] = []

@@ -42,10 +42,12 @@ class Blip(Towers):
         return {**super().parts(), "head": self.module.itm_head}
 
     def gradcam(self, batch: Batch, layer: int = -1) -> Tensor:
-        """Where the match logit comes from: [B, N, h, w] per text token, zero on padding.
+        """Where the match logit comes from: [B, N, h, w], a map for each text token, zero on padding.
 
         Attention of a layer's cross-attention times the positive part of its gradient, mean over heads, as for ALBEF
         (Grounding.py:74-139 of its released code); BLIP's own code has no such map.
+        The head reads the first token alone: at the last layer (-1) the other tokens' maps are zero, and words' maps
+        need an earlier one.
         """
         encoder, seen = self.module.text_encoder, []
         chosen = layer % len(encoder.encoder.layer)
