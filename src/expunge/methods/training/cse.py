@@ -157,7 +157,7 @@ class CSE(Method[Fuses]):
         """
         if self.anchors == "random":
             with run.timed("mvi"):
-                pool, counts = splits.retain or splits.forget, (self.pictures_per_sample, self.texts_per_sample)
+                pool, counts = splits.retain, (self.pictures_per_sample, self.texts_per_sample)
                 made = mvi.random_anchors(len(splits.forget), pool, *counts, run.seed)
             facts = quality.measure(made, splits.forget)
         else:
