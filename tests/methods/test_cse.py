@@ -355,15 +355,16 @@ def test_strangers_answer_by_chance_or_better(splits):
 
 
 def asked(text, **options):
-    """One question, ``text`` for its R_2: the editor, its terms, and the largest gradient on the text encoder."""
+    """One question, ``text`` for its R_2, as questions are edited: the editor, its terms, and the largest gradient."""
     whole = small_splits(1, "multiple_choice")
     (first, *_) = (e for e in whole.forget if e.kind == "shared")
     model = small_answers()
     anchors = Anchors([[first.image.open(16)]], [[text.format(first.answer)]])
-    editor = Editor(replace(FREE, **options), model, replace(whole, forget=(first,)), anchors, 0)
+    chosen = replace(FREE, alpha_site=CSE.by_task["multiple_choice"]["alpha_site"], **options)
+    editor = Editor(chosen, model, replace(whole, forget=(first,)), anchors, 0)
     terms = editor.terms((first,), ())
     torch.stack(list(terms.values())).sum().backward()
-    grads = [p.grad.abs().max().item() for p in model.parts()["text"].parameters() if p.grad is not None]
+    grads = [p.grad.abs().max().item() for p in model.module.parameters() if p.grad is not None]
     return editor, terms, max(grads)
 
 

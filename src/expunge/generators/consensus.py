@@ -9,9 +9,6 @@ from expunge.core.text import plain
 from expunge.core.types import Example
 from expunge.generators.quality import words
 
-ASKING = frozenset("what which who whom whose where when why how do does did".split())
-"""Words that make a question one, and say nothing of what is asked about."""
-
 
 def answers(examples: Sequence[Example], texts: Sequence[Sequence[str]]) -> list[tuple[float, ...]]:
     """For each question the share that each of its choices has among the R_2 which speak of the matter.
@@ -32,7 +29,7 @@ def answers(examples: Sequence[Example], texts: Sequence[Sequence[str]]) -> list
     shares = []
     for e in examples:
         rivals = values[e.question or ""]
-        subject = (words(e.question or "") & spoken).difference(ASKING, *rivals)
+        subject = (words(e.question or "") & spoken).difference(*rivals)
         counts = dict.fromkeys(rivals, 0)
         for text in heard[e.image.key]:
             for value in _named(text, subject, rivals):

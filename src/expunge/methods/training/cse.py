@@ -22,14 +22,14 @@ Departs: (1) the text under (3) says the opposite of the loss on what is pulled 
     (``Example.described``: the question answered), since no picture can be drawn from a question. Where a statement
     stood R_2 is entailed, whatever the label was, since it describes X_1. Where a question stood it stays, with the
     answer that the generated texts give: p of (X_1, R_2) is of the choice they name, alpha is the share of them that
-    name the right one, and where none speaks of the matter there is no such pair and alpha is 0 (``answers``). R_1
-    replaces the picture and the label stays: it was drawn from the truth about what the statement claims. L_cl is left
-    out for models that answer (``contrast``): no loss trains their projections for the task, released ones have none,
-    and 1 / tau lets its noise drown L_cf. (7) alpha is the greatest cosine over all R_2 of a sample (``alpha_over``),
-    of which there are four: one sentence names half of what can be seen. It is clamped to [0, 1], read off the frozen
-    original's tokens (``alpha_encoder``), CLS, SEP and padding take the mean of the words, and for (X_1, R_2) it is
-    the greatest cosine of each of R_2's words (``alpha_p1``). S is the cosine of the projected CLS, where (3) writes
-    tokens.
+    name the right one, and where none speaks of the matter there is no such pair and alpha is 0 (``answers``), one
+    number, which weighs the whole loss (``loss_scalar``). R_1 replaces the picture and the label stays: it was drawn
+    from the truth about what the statement claims. L_cl is left out for models that answer (``contrast``): no loss
+    trains their projections for the task, released ones have none, and 1 / tau lets its noise drown L_cf. (7) alpha is
+    the greatest cosine over all R_2 of a sample (``alpha_over``), of which there are four: one sentence names half of
+    what can be seen. It is clamped to [0, 1], read off the frozen original's tokens (``alpha_encoder``), CLS, SEP and
+    padding take the mean of the words, and for (X_1, R_2) it is the greatest cosine of each of R_2's words
+    (``alpha_p1``). S is the cosine of the projected CLS, where (3) writes tokens.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class CSE(Method[Fuses]):
     lora: ClassVar[bool] = True
     models: ClassVar[tuple[str, ...]] = ("painter", "writer")
     by_task: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "multiple_choice": {"lr": 6e-4},
+        "multiple_choice": {"lr": 6e-4, "alpha_site": "loss_scalar"},
         "entailment": {"lr": 2e-4},
     }
     copies: ClassVar[Mapping[str, float]] = {"gradients": 1, "moments": 2, "references": 1}
