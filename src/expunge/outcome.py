@@ -82,6 +82,7 @@ def question(spec: Spec, method: Any, scenario: Scenario) -> dict[str, Any]:
     named |= {option: getattr(method, option) for option in plugins.models(type(method))}
     return asked | {
         "content of the data": scenario.corpus.fingerprint,
+        "examples to be forgotten": scenario.forgotten,
         "files of the models": {role: _stamp(name) for role, name in named.items() if name},
         "versions": versions(("expunge", "torch", "transformers", "diffusers")),
         "processes": engine.describe(),

@@ -12,12 +12,13 @@ from expunge.core import plugins
 from expunge.core.checkpoints import Checkpoints
 from expunge.core.errors import DataError, ExpungeError
 from expunge.core.run import Progress, Run
-from expunge.core.spec import Spec
+from expunge.core.spec import Spec, digest
 from expunge.core.types import Corpus, Example, Splits, Task, Unit
 from expunge.data.worlds.asking import check_task
 from expunge.evals.assessment import Assessment
 from expunge.methods.data.retrain import Making
 from expunge.requests import checking
+from expunge.requests.asked import Name
 from expunge.requests.ledger import Inclusion
 from expunge.requests.matching import Requests
 from expunge.train.originals import PAPER, Recipe, own_recipe
@@ -112,9 +113,14 @@ class Scenario:
         return not self.own_data or self.recipe is not None
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> tuple[Name, ...]:
         """Ids and groups that name the same examples again, added look-alikes too."""
-        return (*self.requests.names, *(one.example.id for one in self.included))
+        return (*self.requests.names, *(self.requests.by_id(one.example.id) for one in self.included))
+
+    @property
+    def forgotten(self) -> str:
+        """A digest of the ids of all that is forgotten."""
+        return digest(sorted(e.id for e in self.splits.forget))
 
     def provides(self) -> frozenset[str]:
         """Capabilities of the model, read off its class where the folder tells it."""

@@ -24,6 +24,7 @@ from expunge import cli
 from expunge.core import plugins
 from expunge.core.errors import DataError
 from expunge.data.files.reading import Reading
+from expunge.requests.matching import match
 
 TRAIN, VAL = "flickr30k_train.json", "flickr30k_val.json"
 SHARD = "Full_Set/train-00000-of-00001.parquet"
@@ -285,6 +286,75 @@ def test_a_broken_input_is_named_and_the_totals_balance(sound, tmp_path, name):
     with pytest.raises(DataError) as error:
         plugins.load_data(case.data, folder=folder, **case.options)
     assert error.value.problems == reading.problems
+
+
+OF_FILES = (
+    "broken syntax", "a file cut short", "a list without an end", "something after the end", "UTF-16",
+    "a byte order mark", "invalid UTF-8", "an empty file", "an object", "an empty list", "no training file",
+    "no list of captions", "no parquet", "a parquet file cut short", "rows overwritten", "no such configuration",
+)  # fmt: skip
+OF_ITEMS = (
+    "a white caption", "no caption", "an item that is null", "a duplicate key", "an id of two pictures",
+    "a caption of no image", "a question's id twice", "an unknown label", "an ID twice", "a field twice",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*OF_FILES, *OF_ITEMS])
+def test_items_may_be_skipped_and_files_may_not(sound, tmp_path, name):
+    case = CASES[name]
+    folder = tmp_path / case.data
+    shutil.copytree(sound / case.data, folder)
+    case.spoil(folder)
+    reading: Reading = plugins.read_data(case.data, folder=folder, skip=True, **case.options)
+    if name in OF_FILES:
+        assert case.found in "\n".join(map(str, reading.problems))
+    else:
+        assert not reading.problems and case.found in "\n".join(map(str, reading.warnings))
+        assert reading.rejected and plugins.load_data(case.data, folder=folder, skip=True, **case.options).train
+
+
+def spoilt(sound: Path, tmp_path: Path, *cases: Callable[[Path], Any], data: str = F) -> Path:
+    folder = tmp_path / data
+    shutil.copytree(sound / data, folder)
+    for spoil in cases:
+        spoil(folder)
+    return folder
+
+
+def test_whoever_is_skipped_in_part_cannot_be_asked_for(sound, tmp_path, monkeypatch, capsys):
+    """Items 3 and 4 are the captions of 1001, and 5 and 6 those of 1002."""
+    folder = spoilt(sound, tmp_path, item(TRAIN, 3, caption=" "), item(TRAIN, 5, caption=7), item(TRAIN, 6, caption=7))
+    corpus = plugins.load_data(F, folder=folder, skip=True)
+    for who, found in (("1001", "1 item of '1001' could not be read"), ("1002", "2 items of '1002' could not be read")):
+        for asked in (who, {"group": who}):
+            (problem,) = match(corpus, [asked]).problems
+            assert found in problem.found and "Mend" in problem.remedy
+    monkeypatch.chdir(folder)
+    (problem,) = match(corpus, [{"picture": "flickr30k-images/1001.jpg"}]).problems
+    assert "1 item of '1001' could not be read" in problem.found
+    assert match(corpus, ["1000"]).ids == ("1000-0", "1000-1")
+    common = ["--data", F, "-d", f"folder={folder}", "-d", "skip=true"]
+    for who, code in (("1001", 1), ("1000", 0)):
+        monkeypatch.setattr(sys, "argv", ["expunge", "check", who, *common])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert left.value.code == code
+        assert ("could not be read" in capsys.readouterr().err) == bool(code)
+
+
+def test_a_rejected_caption_keeps_its_number(sound, tmp_path):
+    folder = spoilt(sound, tmp_path, item(TRAIN, 3, caption=" "))
+    corpus = plugins.load_data(F, folder=folder, skip=True)
+    assert [e.id for e in corpus.train if e.group == "1001"] == ["1001-1"]
+    assert match(corpus, ["1001-1"]).ids == ("1001-1",) and match(corpus, ["1001-0"]).problems
+
+    folder = spoilt(sound, tmp_path, item("ve_train.json", 1, label="?"), data=S)
+    before, after = (plugins.load_data(S, folder=f, skip=True).train for f in (sound / S, folder))
+    assert {e.id: e.text for e in after} == {e.id: e.text for e in before[1:]}
+
+    folder = spoilt(sound, tmp_path, annotated("annotations", 1, caption=" "), data="coco")
+    before, after = (plugins.load_data("coco", folder=f, skip=True).train for f in (sound / "coco", folder))
+    assert {e.id: e.text for e in after} == {e.id: e.text for e in before[1:]}
 
 
 LINES = [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from expunge.core.errors import DataError
 from expunge.core.pictures import NO_PICTURE
+from expunge.core.spec import Spec
 from expunge.core.types import Corpus, Example
 from expunge.data import people
 from expunge.data.worlds.drawing import DrawnPicture
@@ -141,6 +142,43 @@ def test_a_name_that_is_an_id_here_and_a_group_there_is_ambiguous():
     assert len(corpus.split(["Ada"]).forget) == 2
     same = Corpus("x", (example("Ada", "Ada"), example("2", "Bob")))
     assert resolve(same, ["Ada"]).ids == ("Ada",)
+
+
+TWOFOLD = Corpus(
+    "x",
+    train=(
+        example("ana", "bea", "Bea sings"), example("2", "ana", "Ana sings"), example("3", "ana", "Ana reads"),
+        example("4", "cay"), example("cay", "dan"), example("eve", "eve"), example("fay, gus", None),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        [{"id": "ana"}], [{"group": "ana"}], [{"group": "ana", "pictured": True}], [{"text": "bea sings"}],
+        [{"group": "bea"}], ["bea"], [{"group": "cay"}], [{"group": "dan"}], ["2", {"id": "cay"}], ["eve"],
+        [{"id": "eve"}], ["fay, gus"], [{"id": "fay, gus"}], [{"group": "ana"}, {"id": "ana"}],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_names_ask_for_the_same_again(who):
+    requests = resolve(TWOFOLD, who)
+    assert resolve(TWOFOLD, list(requests.names)).ids == requests.ids
+    told = json.loads(Spec("m", "d", tuple(requests.names)).to_json())["forget"]
+    assert resolve(TWOFOLD, told).ids == requests.ids
+
+
+def test_an_id_and_a_group_of_one_name_are_two_questions():
+    one, two = (Spec("m", "d", tuple(resolve(TWOFOLD, [asked]).names)) for asked in ({"id": "ana"}, {"group": "ana"}))
+    assert one.hash != two.hash and one.slug != two.slug
+    assert Spec.from_json(one.to_json()) == one
+    assert list(resolve(CORPUS, [{"group": "Ada"}, {"id": "b1"}]).names) == ["Ada", "b1"]  # as runs of before have them
+
+
+def test_an_added_look_alike_is_named_by_its_id():
+    requests = resolve(TWOFOLD, ["eve"])
+    assert requests.by_id("ana") == {"id": "ana"} and requests.by_id("2") == "2"
 
 
 def test_a_broken_line_of_a_request_file_is_a_rejected_request(tmp_path):

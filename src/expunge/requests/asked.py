@@ -14,6 +14,8 @@ from expunge.data.files.lines import kind_of, read_objects, unsound, unsound_nam
 from expunge.requests.alike import NEAR_BITS, SHOWN_BITS
 
 Who = str | Path | Iterable[str | Mapping[str, Any]]
+Name = str | Mapping[str, str]
+"""What a spec holds of a request: an id or a group, or ``{"id": …}`` or ``{"group": …}`` where a name is both."""
 By = Literal["id", "group", "text", "picture", "name"]
 ASKED: tuple[By, ...] = ("id", "group", "text", "picture")
 KEYS = (*ASKED, "pictured", "near", "within", "reason")

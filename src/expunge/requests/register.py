@@ -46,6 +46,7 @@ class Register:
         self._groups: dict[str, list[Example]] = defaultdict(list)
         self._texts: dict[str, list[Example]] = defaultdict(list)
         self._pictures: dict[str, list[Example]] = defaultdict(list)
+        self._all = {e.id: e for e in corpus.train}
         for e in corpus.train:
             self._ids[composed(e.id)].append(e)
             self._texts[normalised(e.text)].append(e)
@@ -67,11 +68,35 @@ class Register:
     def _gallery(self) -> Gallery:
         return Gallery((e for examples in self._pictures.values() for e in examples), SHOWN_BITS)
 
+    @property
+    def twofold(self) -> frozenset[str]:
+        """Names that are an id and also a group of other examples."""
+        return frozenset(name for name in self._ids.keys() & self._groups.keys() if self._are_two(name))
+
+    def _are_two(self, name: str) -> bool:
+        return {e.id for e in self._ids[name]} != {e.id for e in self._groups[name]}
+
     def knows(self, name: str) -> bool:
         return composed(name) in self._ids or composed(name) in self._groups
 
     def find(self, request: Request) -> Fate:
-        """The examples that a well-formed request names, or why it names none."""
+        """The examples that a well-formed request names, or why it names none.
+
+        Where items that it names were skipped it names none: nothing asked for is forgotten in part.
+        """
+        fate = self._find(request)
+        names = [composed(request.value)] if request.by in ("id", "group", "name") else []
+        if fate.status == "matched" and request.by == "picture":
+            names = [composed(g) for g in dict.fromkeys(self._all[name].group for name in fate.ids) if g is not None]
+        for name in names:
+            if count := self._corpus.left_out.get(name):
+                found = (
+                    f"{count} item{'s' * (count > 1)} of {name!r} could not be read and {'are' if count > 1 else 'is'}"
+                )
+                return Fate("broken", found=f"{found} left out", remedy="Mend the data (the notes say where)")
+        return fate
+
+    def _find(self, request: Request) -> Fate:
         if request.by == "text":
             return self._by_text(request.value)
         if request.by == "picture":
@@ -85,7 +110,7 @@ class Register:
         value = composed(request.value)
         by_id = self._ids.get(value, []) if request.by != "group" else []
         by_group = self._groups.get(value, []) if request.by != "id" else []
-        if by_id and by_group and {e.id for e in by_id} != {e.id for e in by_group}:
+        if by_id and by_group and self._are_two(value):
             found = f"{request.value!r} is an id ({place(by_id[0])}) and also a group of {len(by_group)} examples"
             return Fate("ambiguous", found=found, remedy='Say which is meant: {"id": …} or {"group": …}')
         if request.pictured and by_group:
