@@ -23,7 +23,8 @@ from albums import png_header
 from expunge import cli
 from expunge.core import plugins
 from expunge.core.errors import DataError
-from expunge.data.files.reading import Reading
+from expunge.data import jsonl
+from expunge.data.files.reading import Reading, joined
 from expunge.requests.matching import match
 
 TRAIN, VAL = "flickr30k_train.json", "flickr30k_val.json"
@@ -218,12 +219,17 @@ CASES: dict[str, Case] = {
     "an image with its ending": Case(S, item("ve_train.json", 4, image="3001.jpg"), "ve_train.json: item 4",
                                      "the image '3001.jpg' has an ending"),
     "no sentence": Case(S, item("ve_train.json", 4, sentence=...), "ve_train.json: item 4", "'sentence' is missing"),
+    "a question's id with a space": Case(Q, item("vqa_train.json", 2, question_id="12 "), "vqa_train.json: item 2",
+                                         "'question_id' has white space at its ends ('12 ')"),
+    "a picture's name with a space": Case(F, twins("a/7.jpg", "b/x .jpg"), f"{TRAIN}: item 3",
+                                          "the name of the picture 'b/x .jpg' has white space at its ends"),
     # ---- parquet
     "no parquet": Case(M, text(SHARD, lambda b: b"hello" * 10), SHARD, "is no usable parquet file"),
     "a parquet file cut short": Case(M, text(SHARD, lambda b: b[: len(b) // 2]), SHARD, "is no usable parquet file"),
     "rows overwritten": Case(M, corrupted, SHARD, "cannot be read ("),
     "no such configuration": Case(M, gone("Full_Set"), "Full_Set", "there are no parquet files"),
     "an ID that is null": Case(M, row(4, ID=None), f"{SHARD}: row 4", "'ID' is null"),
+    "an ID with a space": Case(M, row(4, ID="7 "), f"{SHARD}: row 4", "'ID' has white space at its ends"),
     "an ID twice": Case(M, row(4, ID="001"), f"{SHARD}: row 4", "the ID '001' was already used at"),
     "an unknown column": Case(M, row(1, biografy="x"), f"{SHARD}: row 1", "unknown key 'biografy'"),
     "a biography cut short": Case(M, row(4, biography='{"Name": "Al'), f"{SHARD}: row 4", "is not valid JSON"),
@@ -355,6 +361,41 @@ def test_a_rejected_caption_keeps_its_number(sound, tmp_path):
     folder = spoilt(sound, tmp_path, annotated("annotations", 1, caption=" "), data="coco")
     before, after = (plugins.load_data("coco", folder=f, skip=True).train for f in (sound / "coco", folder))
     assert {e.id: e.text for e in after} == {e.id: e.text for e in before[1:]}
+
+
+ODD = [None, True, 0, 5, 1.5, -1, 10**30, "", " ", "x", "\ud800", "a\x00", "\u200d", [], [1], ["a"], [None], [[]], {}]
+LINE = {"id": "e0", "image": "0.png", "text": "it is a hat", "group": "g0", "kind": "shared", "split": "train",
+        "source": "s", "question": "what is it", "choices": ["a hat", "a cat"], "answer": "a hat",
+        "label": "entailment"}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", jsonl.TASKS)
+@pytest.mark.parametrize("key", LINE)
+def test_whatever_stands_under_a_key_is_taken_or_refused(album, key, task):
+    """A sound line, and then one after the other in which one value is odd."""
+    lines = [{**LINE, "id": f"e{n}", key: odd} for n, odd in enumerate(ODD, 1)]
+    path = album.write(LINE, *(json.dumps(line) for line in lines))
+    reading = jsonl.read(path, task=task)
+    assert reading.items == 1 + len(ODD) == reading.accepted + reading.rejected and reading.accepted >= 1
+    assert reading.rejected >= 9 and all(p.where.startswith(f"{path}:") and p.remedy for p in reading.problems)
+    for odd in ODD:  # the same in a request
+        match(reading.corpus(), [{"group": "g0", key: odd}, {key: odd}, odd])
+
+
+def test_a_choice_of_no_list_is_no_defect(album):
+    """``"choices": 5`` was."""
+    path = album.write(LINE, {**LINE, "id": "e1", "choices": 5})
+    (problem,) = jsonl.read(path, task="answering").problems
+    assert problem.found == "'choices' is a number, not a list"
+
+
+def test_two_sets_that_share_a_group_are_not_joined(sound, tmp_path):
+    one = plugins.read_data(F, folder=sound / F)
+    folder = spoilt(sound, tmp_path, row(4, ID="1001"), data=M)
+    two = plugins.read_data(M, folder=folder)
+    (problem,) = [p for p in joined("both", [two, one]).problems if "the id" not in p.found]
+    assert "the group '1001' is also one of mllmu, at " in problem.found and problem.where.startswith(str(sound / F))
+    assert not joined("both", [plugins.read_data(M, folder=sound / M), one]).problems
 
 
 LINES = [

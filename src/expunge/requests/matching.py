@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from expunge.core.errors import DataError, Problem
 from expunge.core.identity import composed
 from expunge.core.types import Corpus, Splits
-from expunge.requests.asked import Name, Request, Who, read
+from expunge.requests.asked import Fault, Name, Request, Who, read
 from expunge.requests.register import Fate, Register
 
 
@@ -98,7 +98,7 @@ def match(corpus: Corpus, who: Who, mentioned: Collection[str] = ()) -> Requests
     requested: list[Request] = []
     for request, fault in read(who, register.knows, problems):
         requested.append(request)
-        fate = Fate("broken", found=fault.found, remedy=fault.remedy) if fault else register.find(request)
+        fate = _fate(fault) if fault else register.find(request)
         fates[request] = fate
         name = composed(request.value)
         known = bool(fault and fault.said) or (name in mentioned and name not in corpus.left_out)
@@ -107,3 +107,7 @@ def match(corpus: Corpus, who: Who, mentioned: Collection[str] = ()) -> Requests
     if not requested and not problems:
         problems.append(Problem("the request", "names nobody", "Give ids, groups or a file of requests"))
     return Requests(tuple(requested), fates, tuple(problems), register.twofold)
+
+
+def _fate(fault: Fault) -> Fate:
+    return Fate("ambiguous" if fault.ambiguous else "broken", found=fault.found, remedy=fault.remedy)

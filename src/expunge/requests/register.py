@@ -49,7 +49,8 @@ class Register:
         self._all = {e.id: e for e in corpus.train}
         for e in corpus.train:
             self._ids[composed(e.id)].append(e)
-            self._texts[normalised(e.text)].append(e)
+            for words in dict.fromkeys(normalised(text) for text in (e.text, e.statement) if text):
+                self._texts[words].append(e)
             if e.group is not None:
                 self._groups[composed(e.group)].append(e)
             if isinstance(e.image, FilePicture):
@@ -90,10 +91,8 @@ class Register:
             names = [composed(g) for g in dict.fromkeys(self._all[name].group for name in fate.ids) if g is not None]
         for name in names:
             if count := self._corpus.left_out.get(name):
-                found = (
-                    f"{count} item{'s' * (count > 1)} of {name!r} could not be read and {'are' if count > 1 else 'is'}"
-                )
-                return Fate("broken", found=f"{found} left out", remedy="Mend the data (the notes say where)")
+                found = f"{count} item{'s' * (count > 1)} of {name!r} could not be read, so it would be met in part"
+                return Fate("broken", found=found, remedy="Mend the data (the notes say where)")
         return fate
 
     def _find(self, request: Request) -> Fate:
@@ -142,10 +141,11 @@ class Register:
             remedy = "Give the text as it stands in the data, or an id"
             if near:
                 nearest = self._texts[near][0]
-                remedy = f"The nearest is {nearest.text!r} ({place(nearest)}): ask for it if it is meant, or by id"
+                said = nearest.text if normalised(nearest.text) == near else nearest.statement
+                remedy = f"The nearest is {said!r} ({place(nearest)}): ask for it if it is meant, or by id"
             return Fate("not found", found=f"no training text says {text!r}", remedy=remedy)
         # The same words about several people: guessing whom was meant is not ours to do.
-        about = {e.group if e.group is not None else e.image.key: e for e in hits}
+        about = {e.group if e.group is not None else e.image.key or e.id: e for e in hits}
         if len(about) > 1:
             some = ", ".join(place(e) for e in list(about.values())[:3])
             found = f"the text {text!r} stands for {len(about)} different subjects ({some})"
@@ -157,7 +157,7 @@ class Register:
         if not self._pictures:
             found = f"the pictures of {self._corpus.name} are drawn and no files, so none can be asked for by picture"
             return Fate("not found", found=found, remedy="Ask by id or by group")
-        data = read_bytes(find_inside(request.value, request.folder))
+        data = read_bytes(find_inside(request.value, request.folder, _BESIDE))
         key = content_key(data)
         hits = self._pictures.get(key, [])
         if hits and request.within is None:
@@ -188,6 +188,7 @@ class Register:
         return Fate("ambiguous", found=f"{found} ({some}{more})", remedy=remedy, near=tuple(near))
 
 
+_BESIDE = "a request names a picture from the folder of its file"
 _ONLY_TRAINED = "Only examples of the train split can be forgotten"
 
 

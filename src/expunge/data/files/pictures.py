@@ -101,10 +101,12 @@ def content_key(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def find_inside(name: str, root: Path) -> Path:
-    """The real path of ``name`` below ``root``; refuses what leaves it, also through a symbolic link."""
+def find_inside(name: str, root: Path, elsewhere: str = "if the pictures lie elsewhere: --images FOLDER") -> Path:
+    """The real path of ``name`` below ``root``; refuses what leaves it, also through a symbolic link.
+
+    ``elsewhere`` ends the remedies: what to do where the pictures lie in another folder.
+    """
     shown = repr(os.path.abspath(root))  # quoted, since a sentence goes on after it
-    elsewhere = "if the pictures lie elsewhere: --images FOLDER"
     stay = f"Name it relative to {shown}, and keep it there; {elsewhere}"
     if "\x00" in name or not name.strip():
         raise Unreadable("the picture has no usable name", stay)

@@ -104,8 +104,8 @@ class Tally:
 
     def claim(self, value: Any, where: str, what: str = "id") -> None:
         """An id belongs to one item: in any of its Unicode spellings."""
-        if unsound_name(value):
-            return
+        if wrong := unsound_name(value):
+            return self.wrong(where, f"the {what} {wrong}", "A request could not name it: mend it")
         if (name := composed(value)) not in self._taken:
             self._taken[name] = (value, where)
             return
@@ -155,7 +155,8 @@ SHOWN = 20
 
 
 def joined(name: str, readings: Sequence[Reading]) -> Reading:
-    """Several data sets as one, for a model that was trained on all of them. An id that two of them use is refused."""
+    """Several data sets as one, for a model that was trained on all of them. An id or a group that two of them use is
+    refused: a request for it would mean both."""
     first = readings[0]
     parts = {split: tuple(e for r in readings for e in r.parts[split]) for split in SPLITS}
     problems = [p for r in readings for p in r.problems]
@@ -163,6 +164,13 @@ def joined(name: str, readings: Sequence[Reading]) -> Reading:
     for e in (e for part in parts.values() for e in part):
         if (other := seen.setdefault(e.id, e)) is not e:
             problems.append(Problem(e.origin, f"the id {e.id!r} was already used at {other.origin}", "Rename one"))
+    held: dict[str, tuple[str, Example]] = {}
+    for r in readings:
+        for group, e in {e.group: e for split in SPLITS for e in reversed(r.parts[split]) if e.group}.items():
+            owner, other = held.setdefault(group, (r.name, e))
+            if owner != r.name:
+                found = f"the group {group!r} is also one of {owner}, at {other.origin}"
+                problems.append(Problem(e.origin, found, "Rename one: a request would mean both"))
     items, accepted, rejected = (sum(getattr(r, n) for r in readings) for n in ("items", "accepted", "rejected"))
     return Reading(
         name, parts, tuple(problems), items, accepted, rejected, _added(r.mentioned for r in readings), first.task,
