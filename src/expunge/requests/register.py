@@ -11,7 +11,7 @@ from typing import Literal
 from expunge.core.identity import composed, normalised
 from expunge.core.refusal import Nearest, place
 from expunge.core.types import Corpus, Example
-from expunge.data.files.pictures import FilePicture, Unreadable, content_key, decode, find_inside, looks_of, read_bytes
+from expunge.data.files.pictures import Unreadable, content_key, decode, find_inside, is_stored, looks_of, read_bytes
 from expunge.requests.alike import NEAR_BITS, SHOWN_BITS, Gallery, Likeness
 from expunge.requests.asked import Request
 from expunge.requests.wording import Closest
@@ -53,7 +53,7 @@ class Register:
                 self._texts[words].append(e)
             if e.group is not None:
                 self._groups[composed(e.group)].append(e)
-            if isinstance(e.image, FilePicture):
+            if is_stored(e.image):
                 self._pictures[e.image.key].append(e)
         self._elsewhere: dict[str, str] = {}
         self._pictures_elsewhere: dict[str, Example] = {}

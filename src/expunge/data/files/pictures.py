@@ -26,6 +26,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from expunge.core.errors import DataError, Problem
 from expunge.core.refusal import Nearest
+from expunge.core.types import Picture
 
 POLICY = 1
 """Number of this policy: what was decoded under another one is decoded again."""
@@ -70,6 +71,12 @@ class FilePicture:
             raise DataError([Problem(str(Path(self.root) / self.path), error.found, error.remedy)]) from error
         _shelf.put((self.key, pixels), image)
         return image.copy()
+
+
+def is_stored(picture: Picture) -> bool:
+    """Whether a picture lies in a file, or in a cell of one: then another that looks like it may be the same, saved
+    again. Drawn ones resemble each other by design. Who has a ``look`` and what it is ``turned`` is stored."""
+    return hasattr(picture, "look") and hasattr(picture, "turned")
 
 
 class _Shelf:
