@@ -34,7 +34,7 @@ from expunge.requests import checking
 from expunge.scenario import Scenario, asked_of_data
 from expunge.zoo import shelf
 
-Who = str | Sequence[Any]
+Who = str | Mapping[str, Any] | Sequence[Any]
 
 
 def load_model(name: str | Path) -> Any:
