@@ -181,7 +181,7 @@ def test_look_alikes_are_forgotten_too_when_asked(place):
         place / "ALBEF.pth", place / "near.jsonl", asked(place), "nothing", allow_leakage=True, include_near=True
     ).record
     assert [(one["id"], one["turn"]) for one in record.included] == [(copied["id"], "mirrored")]
-    assert record.spec["forget"] == [*asked(place), copied["id"]] and copied["group"] in record.forgotten
+    assert record.spec["forget"] == [*asked(place), copied["id"]] and record.forgotten == [*asked(place), copied["id"]]
 
 
 def test_bad_requests_stop_before_anything_starts(place):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,15 @@ from tests.legs import STEP_S, WORK_S, Clock, Stop, saved
 
 from expunge.core import plugins
 from expunge.core.errors import Diverged, ExpungeError
-from expunge.core.run import Run
+from expunge.core.record import Record
+from expunge.core.run import Run, Silent
+from expunge.core.spec import Spec
 from expunge.core.types import Splits
-from expunge.outcome import unlearn
-from expunge.testing import small_albef
+from expunge.evals.assessment import Assessment
+from expunge.outcome import make_record, unlearn
+from expunge.requests.matching import Requests
+from expunge.scenario import Scenario
+from expunge.testing import small_albef, small_corpus
 
 
 @pytest.mark.parametrize("before", [(1000.0, 0.0), (0.0, 1000.0), (1000.0, 1000.0)], ids=str)
@@ -113,6 +119,19 @@ def test_what_is_not_the_methods_fault_is_not_blamed_on_it(tmp_path, monkeypatch
 
     with pytest.raises(KeyError):  # a class in somebody's script: the traceback says more
         unlearn(Inline(), small_albef(), Splits((), (), ()), Run())
+
+
+def test_a_person_of_whom_something_stays_is_not_said_to_be_forgotten():
+    people = {group: tuple(e for e in small_corpus().train if e.group == group) for group in ("p000", "p001")}
+    one, two = people.values()
+    alone = replace(one[0], id="alone", group=None)
+    requests = Requests((), {})
+    splits = Splits((one[0], *two, alone), one[1:])
+    account = {"requests": [], "included": []}
+    scenario = Scenario("m", small_corpus(), requests, splits, 0, Silent(), True, account=account)
+    record = make_record(Spec("m", "d", ()), scenario, Assessment(splits, (), 0), Run(), {})
+    assert record.forgotten == [one[0].id, "p001", "alone"]
+    assert Record.from_json(record.to_json()).about == record.about == scenario.about()
 
 
 def test_a_model_whose_weights_are_not_numbers_is_no_result():

@@ -6,17 +6,21 @@ from dataclasses import replace
 import pytest
 from tests.legs import WORK_S, Clock, Stop, saved
 
+from albums import album, row
 from expunge.core import plugins
-from expunge.core.errors import ExpungeError
+from expunge.core.errors import DataError, ExpungeError
 from expunge.core.options import options as read_options
 from expunge.core.run import Silent
 from expunge.core.scale import Scale
+from expunge.core.spec import Spec
 from expunge.methods.data import retrain
 from expunge.requests.matching import Requests
 from expunge.scenario import Scenario, draw, load_corpus
 from expunge.testing import small_albef, small_corpus, small_splits
 from expunge.train.originals import PAPER, RECIPES, Recipe
 from expunge.zoo import originals
+
+__all__ = ["album", "row"]
 
 
 def test_the_same_people_are_drawn_as_ever():
@@ -70,6 +74,35 @@ def test_more_than_there_are_cannot_be_drawn():
 def test_the_task_is_no_option_of_the_data():
     with pytest.raises(ExpungeError, match="the task is no option"):
         load_corpus("scenes", data_options={"task": "entailment"})
+
+
+def asked(album, row, *names, **changes) -> tuple[Spec, Scenario]:
+    lines = [row(n, **(changes if n == 1 else {})) for n in range(4)]
+    path = album.write(*lines, row(4, image="3.png", group="g3"))
+    read = Scenario.read("albef-tiny", path, list(names), None, True, 0, None, Silent())
+    return Spec("albef-tiny", str(path), read.names), read
+
+
+def test_a_finished_run_is_read_again_unless_its_data_changed(album, row):
+    spec, read = asked(album, row, "g0", {"id": "e3"})
+    again = Scenario.of(spec, Silent(), read.about())
+    assert again.splits == read.splits and again.about() == read.about()
+    asked(album, row, "g0", text="something else")
+    with pytest.raises(ExpungeError, match=r"content of the data \(\w{12} then, \w{12} now\)") as refused:
+        Scenario.of(spec, Silent(), read.about())
+    assert read.about()["content of the data"][:12] in str(refused.value) and "Put the data back" in str(refused.value)
+    assert "examples to be forgotten" not in str(refused.value)
+    asked(album, row, "g0", group="g0")  # the group has grown since
+    with pytest.raises(ExpungeError, match=r"and examples to be forgotten \(\w{12} then"):
+        Scenario.of(spec, Silent(), read.about())
+    assert Scenario.of(spec, Silent()).splits.forget  # runs of before recorded nothing
+
+
+def test_problems_of_the_data_do_not_hide_those_of_the_request(album, row):
+    with pytest.raises(DataError) as refused:
+        asked(album, row, "g0", "nobody", {"gruop": "g1"}, text="")
+    found = "\n".join(p.found for p in refused.value.problems)
+    assert "'text' is empty" in found and "'nobody'" in found and "unknown key 'gruop'" in found
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from expunge.requests import checking
 from expunge.scenario import Scenario, asked_of_data
 from expunge.zoo import shelf
 
-Who = str | Sequence[Any]
+Who = str | Mapping[str, Any] | Sequence[Any]
 
 
 def load_model(name: str | Path) -> Any:
@@ -259,10 +259,11 @@ def evaluate(run: str | Path, against: str | None = None, progress: Progress | N
 
     The page keeps what it had: pictures where the run has them, training terms, and the runs that it compares, now held
     against what this one is held against. Without a retrained model nothing is left of an earlier comparison with one.
+    Raises ExpungeError where the data has changed since.
     """
     folder = open_run(run)
     spec, record = folder.spec(), folder.record()
-    scenario = Scenario.of(spec, progress or Silent())
+    scenario = Scenario.of(spec, progress or Silent(), record.about)
     work = scenario.run(None)
     assessment = scenario.assessment()
     assessment.add("before", scenario.original(), work)

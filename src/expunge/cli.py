@@ -417,13 +417,18 @@ def _fill(
         raise typer.Exit(FAILED)
 
 
-def requested(given: list[str]) -> str | list[str]:
-    """One word is passed on as it is, since it may be a file; several are names, each possibly a list with commas."""
+def requested(given: list[str]) -> Any:
+    """One word is passed on as it is, since it may be a file; several are names, each possibly a list with commas.
+
+    They are cut where the data is known: a name may hold a comma.
+    """
     if len(given) == 1:
         return given[0]
     if files := [word for word in given if word.endswith(".jsonl")]:
         raise ExpungeError(f"give either one file of requests or names, not both: {', '.join(files)}.")
-    return [name for word in given for part in word.split(",") if (name := part.strip())]
+    from expunge.requests.asked import Words
+
+    return Words(given)
 
 
 def _api() -> Any:

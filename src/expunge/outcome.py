@@ -81,7 +81,7 @@ def question(spec: Spec, method: Any, scenario: Scenario) -> dict[str, Any]:
     named = {"model": spec.model, "pretrained": spec.pretrained}
     named |= {option: getattr(method, option) for option in plugins.models(type(method))}
     return asked | {
-        "content of the data": scenario.corpus.fingerprint,
+        **scenario.about(),
         "files of the models": {role: _stamp(name) for role, name in named.items() if name},
         "versions": versions(("expunge", "torch", "transformers", "diffusers")),
         "processes": engine.describe(),
@@ -146,13 +146,21 @@ def make_record(spec: Spec, scenario: Scenario, assessment: Assessment, run: Run
         requested=[one.label for one in scenario.requests.requested],
         matched=[_kept(entry) for entry in scenario.account["requests"] if entry["status"] == "matched"],
         included=list(scenario.account["included"]),
-        forgotten=list(dict.fromkeys(e.group or e.id for e in scenario.splits.forget)),
+        forgotten=_forgotten(scenario.splits),
         rejected=[{"id": one.label, "reason": why} for one, why in scenario.requests.rejected.items()],
         generator={k: v for k, v in run.facts.items() if k != "shipped_models"},
         environment=environment() | {"seed": spec.seed} | engine.describe(),
         notes=[*scenario.notes, *assessment.notes],
         truth=dict(assessment.truth),
+        about=scenario.about(),
     )
+
+
+def _forgotten(splits: Splits) -> list[str]:
+    """Groups of which nothing stays, by name; of others the ids of what is forgotten: nobody is said to be gone who is
+    not."""
+    stays = {e.group for e in splits.retain}
+    return list(dict.fromkeys(e.id if e.group is None or e.group in stays else e.group for e in splits.forget))
 
 
 def _kept(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from expunge.core import plugins
 from expunge.core.checkpoints import Checkpoints
 from expunge.core.errors import DataError, ExpungeError
 from expunge.core.run import Progress, Run
-from expunge.core.spec import Spec
+from expunge.core.spec import Spec, digest
 from expunge.core.types import Corpus, Example, Splits, Task, Unit
+from expunge.data.files.reading import Reading
 from expunge.data.worlds.asking import check_task
 from expunge.evals.assessment import Assessment
 from expunge.methods.data.retrain import Making
 from expunge.requests import checking
+from expunge.requests.asked import Name
 from expunge.requests.ledger import Inclusion
 from expunge.requests.matching import Requests
 from expunge.train.originals import PAPER, Recipe, own_recipe
@@ -74,10 +76,11 @@ class Scenario:
         shelf.locate(model)  # a name that does not exist is said at once
         own = plugins.is_own(str(data))
         recipe = recipe_of(data, pretrained, make_original)
-        corpus = load_corpus(data, images, data_options, task, progress)
-        found = checking.examine(corpus, forget, allow_leakage=allow_leakage, include_near=include_near)
+        reading = _read(data, images, data_options, task, progress)
+        found = checking.examine(reading, forget, allow_leakage=allow_leakage, include_near=include_near, task=task)
         if found.findings.problems:
             raise DataError(found.findings.problems)
+        corpus = reading if isinstance(reading, Corpus) else reading.corpus()
         notes = [str(w) for w in found.findings.warnings]
         return cls(
             str(model),
@@ -99,12 +102,24 @@ class Scenario:
         return self.corpus.task
 
     @classmethod
-    def of(cls, spec: Spec, progress: Progress) -> Scenario:
-        """The scenario a finished run was about."""
-        return cls.read(
+    def of(cls, spec: Spec, progress: Progress, about: Mapping[str, str] | None = None) -> Scenario:
+        """The scenario a finished run was about.
+
+        ``about`` is what the run recorded it was about; runs older than it recorded nothing. Raises ExpungeError where
+        the data is no longer that.
+        """
+        read = cls.read(
             spec.model, spec.data, list(spec.forget), spec.images, True, spec.seed, spec.pretrained, progress,
             spec.data_options, cast(Task, spec.task), make_original=spec.make_original,
         )  # fmt: skip
+        now = read.about()
+        if changed := [name for name, was in (about or {}).items() if now.get(name, was) != was]:
+            told = " and ".join(f"{name} ({(about or {})[name][:12]} then, {now[name][:12]} now)" for name in changed)
+            raise ExpungeError(
+                f"{spec.data} is not what the run was made of, so scores could not be compared: it differs in {told}. "
+                "Put the data back as it was, or forget anew."
+            )
+        return read
 
     @property
     def makes_original(self) -> bool:
@@ -112,9 +127,14 @@ class Scenario:
         return not self.own_data or self.recipe is not None
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> tuple[Name, ...]:
         """Ids and groups that name the same examples again, added look-alikes too."""
-        return (*self.requests.names, *(one.example.id for one in self.included))
+        return (*self.requests.names, *(self.requests.by_id(one.example.id) for one in self.included))
+
+    def about(self) -> dict[str, str]:
+        """What its numbers are about, by a digest of each: the data, and the ids of all that is forgotten."""
+        forgotten = digest(sorted(e.id for e in self.splits.forget))
+        return {"content of the data": self.corpus.fingerprint, "examples to be forgotten": forgotten}
 
     def provides(self) -> frozenset[str]:
         """Capabilities of the model, read off its class where the folder tells it."""
@@ -234,6 +254,14 @@ def load_corpus(
     """The data set of a task. ``images`` is where one's own data have their pictures."""
     given = {"progress": progress} if progress is not None and not plugins.is_path(str(data)) else {}
     return plugins.load_data(str(data), **asked_of_data(data, images, data_options, task), **given)
+
+
+def _read(
+    data: str | Path, images: str | Path | None, data_options: Mapping[str, Any] | None, task: Task, progress: Progress
+) -> Corpus | Reading:
+    """The same with whatever is wrong with it; a corpus where the data is drawn, or the data set tells all at once."""
+    given = {} if plugins.is_path(str(data)) else {"progress": progress}
+    return plugins.read_data(str(data), **asked_of_data(data, images, data_options, task), **given)
 
 
 def asked_of_data(

@@ -23,7 +23,9 @@ from albums import png_header
 from expunge import cli
 from expunge.core import plugins
 from expunge.core.errors import DataError
-from expunge.data.files.reading import Reading
+from expunge.data import jsonl
+from expunge.data.files.reading import Reading, joined
+from expunge.requests.matching import match
 
 TRAIN, VAL = "flickr30k_train.json", "flickr30k_val.json"
 SHARD = "Full_Set/train-00000-of-00001.parquet"
@@ -217,12 +219,17 @@ CASES: dict[str, Case] = {
     "an image with its ending": Case(S, item("ve_train.json", 4, image="3001.jpg"), "ve_train.json: item 4",
                                      "the image '3001.jpg' has an ending"),
     "no sentence": Case(S, item("ve_train.json", 4, sentence=...), "ve_train.json: item 4", "'sentence' is missing"),
+    "a question's id with a space": Case(Q, item("vqa_train.json", 2, question_id="12 "), "vqa_train.json: item 2",
+                                         "'question_id' has white space at its ends ('12 ')"),
+    "a picture's name with a space": Case(F, twins("a/7.jpg", "b/x .jpg"), f"{TRAIN}: item 3",
+                                          "the name of the picture 'b/x .jpg' has white space at its ends"),
     # ---- parquet
     "no parquet": Case(M, text(SHARD, lambda b: b"hello" * 10), SHARD, "is no usable parquet file"),
     "a parquet file cut short": Case(M, text(SHARD, lambda b: b[: len(b) // 2]), SHARD, "is no usable parquet file"),
     "rows overwritten": Case(M, corrupted, SHARD, "cannot be read ("),
     "no such configuration": Case(M, gone("Full_Set"), "Full_Set", "there are no parquet files"),
     "an ID that is null": Case(M, row(4, ID=None), f"{SHARD}: row 4", "'ID' is null"),
+    "an ID with a space": Case(M, row(4, ID="7 "), f"{SHARD}: row 4", "'ID' has white space at its ends"),
     "an ID twice": Case(M, row(4, ID="001"), f"{SHARD}: row 4", "the ID '001' was already used at"),
     "an unknown column": Case(M, row(1, biografy="x"), f"{SHARD}: row 1", "unknown key 'biografy'"),
     "a biography cut short": Case(M, row(4, biography='{"Name": "Al'), f"{SHARD}: row 4", "is not valid JSON"),
@@ -285,6 +292,110 @@ def test_a_broken_input_is_named_and_the_totals_balance(sound, tmp_path, name):
     with pytest.raises(DataError) as error:
         plugins.load_data(case.data, folder=folder, **case.options)
     assert error.value.problems == reading.problems
+
+
+OF_FILES = (
+    "broken syntax", "a file cut short", "a list without an end", "something after the end", "UTF-16",
+    "a byte order mark", "invalid UTF-8", "an empty file", "an object", "an empty list", "no training file",
+    "no list of captions", "no parquet", "a parquet file cut short", "rows overwritten", "no such configuration",
+)  # fmt: skip
+OF_ITEMS = (
+    "a white caption", "no caption", "an item that is null", "a duplicate key", "an id of two pictures",
+    "a caption of no image", "a question's id twice", "an unknown label", "an ID twice", "a field twice",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*OF_FILES, *OF_ITEMS])
+def test_items_may_be_skipped_and_files_may_not(sound, tmp_path, name):
+    case = CASES[name]
+    folder = tmp_path / case.data
+    shutil.copytree(sound / case.data, folder)
+    case.spoil(folder)
+    reading: Reading = plugins.read_data(case.data, folder=folder, skip=True, **case.options)
+    if name in OF_FILES:
+        assert case.found in "\n".join(map(str, reading.problems))
+    else:
+        assert not reading.problems and case.found in "\n".join(map(str, reading.warnings))
+        assert reading.rejected and plugins.load_data(case.data, folder=folder, skip=True, **case.options).train
+
+
+def spoilt(sound: Path, tmp_path: Path, *cases: Callable[[Path], Any], data: str = F) -> Path:
+    folder = tmp_path / data
+    shutil.copytree(sound / data, folder)
+    for spoil in cases:
+        spoil(folder)
+    return folder
+
+
+def test_whoever_is_skipped_in_part_cannot_be_asked_for(sound, tmp_path, monkeypatch, capsys):
+    """Items 3 and 4 are the captions of 1001, and 5 and 6 those of 1002."""
+    folder = spoilt(sound, tmp_path, item(TRAIN, 3, caption=" "), item(TRAIN, 5, caption=7), item(TRAIN, 6, caption=7))
+    corpus = plugins.load_data(F, folder=folder, skip=True)
+    for who, found in (("1001", "1 item of '1001' could not be read"), ("1002", "2 items of '1002' could not be read")):
+        for asked in (who, {"group": who}):
+            (problem,) = match(corpus, [asked]).problems
+            assert found in problem.found and "Mend" in problem.remedy
+    monkeypatch.chdir(folder)
+    (problem,) = match(corpus, [{"picture": "flickr30k-images/1001.jpg"}]).problems
+    assert "1 item of '1001' could not be read" in problem.found
+    assert match(corpus, ["1000"]).ids == ("1000-0", "1000-1")
+    common = ["--data", F, "-d", f"folder={folder}", "-d", "skip=true"]
+    for who, code in (("1001", 1), ("1000", 0)):
+        monkeypatch.setattr(sys, "argv", ["expunge", "check", who, *common])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert left.value.code == code
+        assert ("could not be read" in capsys.readouterr().err) == bool(code)
+
+
+def test_a_rejected_caption_keeps_its_number(sound, tmp_path):
+    folder = spoilt(sound, tmp_path, item(TRAIN, 3, caption=" "))
+    corpus = plugins.load_data(F, folder=folder, skip=True)
+    assert [e.id for e in corpus.train if e.group == "1001"] == ["1001-1"]
+    assert match(corpus, ["1001-1"]).ids == ("1001-1",) and match(corpus, ["1001-0"]).problems
+
+    folder = spoilt(sound, tmp_path, item("ve_train.json", 1, label="?"), data=S)
+    before, after = (plugins.load_data(S, folder=f, skip=True).train for f in (sound / S, folder))
+    assert {e.id: e.text for e in after} == {e.id: e.text for e in before[1:]}
+
+    folder = spoilt(sound, tmp_path, annotated("annotations", 1, caption=" "), data="coco")
+    before, after = (plugins.load_data("coco", folder=f, skip=True).train for f in (sound / "coco", folder))
+    assert {e.id: e.text for e in after} == {e.id: e.text for e in before[1:]}
+
+
+ODD = [None, True, 0, 5, 1.5, -1, 10**30, "", " ", "x", "\ud800", "a\x00", "\u200d", [], [1], ["a"], [None], [[]], {}]
+LINE = {"id": "e0", "image": "0.png", "text": "it is a hat", "group": "g0", "kind": "shared", "split": "train",
+        "source": "s", "question": "what is it", "choices": ["a hat", "a cat"], "answer": "a hat",
+        "label": "entailment"}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", jsonl.TASKS)
+@pytest.mark.parametrize("key", LINE)
+def test_whatever_stands_under_a_key_is_taken_or_refused(album, key, task):
+    """A sound line, and then one after the other in which one value is odd."""
+    lines = [{**LINE, "id": f"e{n}", key: odd} for n, odd in enumerate(ODD, 1)]
+    path = album.write(LINE, *(json.dumps(line) for line in lines))
+    reading = jsonl.read(path, task=task)
+    assert reading.items == 1 + len(ODD) == reading.accepted + reading.rejected and reading.accepted >= 1
+    assert reading.rejected >= 9 and all(p.where.startswith(f"{path}:") and p.remedy for p in reading.problems)
+    for odd in ODD:  # the same in a request
+        match(reading.corpus(), [{"group": "g0", key: odd}, {key: odd}, odd])
+
+
+def test_a_choice_of_no_list_is_no_defect(album):
+    """``"choices": 5`` was."""
+    path = album.write(LINE, {**LINE, "id": "e1", "choices": 5})
+    (problem,) = jsonl.read(path, task="answering").problems
+    assert problem.found == "'choices' is a number, not a list"
+
+
+def test_two_sets_that_share_a_group_are_not_joined(sound, tmp_path):
+    one = plugins.read_data(F, folder=sound / F)
+    folder = spoilt(sound, tmp_path, row(4, ID="1001"), data=M)
+    two = plugins.read_data(M, folder=folder)
+    (problem,) = [p for p in joined("both", [two, one]).problems if "the id" not in p.found]
+    assert "the group '1001' is also one of mllmu, at " in problem.found and problem.where.startswith(str(sound / F))
+    assert not joined("both", [plugins.read_data(M, folder=sound / M), one]).problems
 
 
 LINES = [

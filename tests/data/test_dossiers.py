@@ -117,6 +117,6 @@ def test_forms_may_be_named_in_one_text():
 
 def test_questions_in_words_are_no_leak_between_people():
     splits = CORPUS.split(["p003"])
-    assert leakage.find_leaks(splits.forget, splits.retain, texts=False) == [] == leakage.find_overlap(CORPUS)
+    assert leakage.find_leaks(splits.forget, splits.retain, "answering") == [] == leakage.find_overlap(CORPUS)
     twin = replace(splits.retain[0], image=splits.forget[0].image)
-    assert len(leakage.find_leaks(splits.forget, [twin], texts=False)) == 1
+    assert len(leakage.find_leaks(splits.forget, [twin], "answering")) == 1

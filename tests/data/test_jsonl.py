@@ -61,7 +61,8 @@ BROKEN: dict[str, tuple[dict | str | bytes, str]] = {
     "an id that is null": (sound(1, id=None), "'id' is null, not a string"),
     "an empty id": (sound(1, id=""), "'id' is empty"),
     "an id with a space at its end": (sound(1, id="e1 "), "'id' has white space at its ends"),
-    "an id with a line break": (sound(1, id="e\n1"), "'id' holds a control character"),
+    "an id with a line break": (sound(1, id="e\n1"), "'id' holds a control character (U+000A) as its character 2"),
+    "a no-break space": (sound(1, group="g\u00a01"), "'group' holds NO-BREAK SPACE (U+00A0) as its character 2"),
     "a group that is a list": (sound(1, group=["a"]), "'group' is a list, not a string"),
     "a text that is an object": (sound(1, text={}), "'text' is an object, not a string"),
     "an empty text": (sound(1, text=""), "'text' is empty"),
@@ -328,7 +329,9 @@ def test_pictures_may_lie_under_another_root(album, tmp_path_factory):
 
 
 def test_ids_and_groups_are_composed(album):
-    corpus = jsonl.load(album.write(sound(0, id="zoe\u0308", group="Zoe\u0308"), sound(1, group="Zo\u00eb")))
+    lines = sound(0, id="zoe\u0308", group="Zoe\u0308", source="ae\u0308"), sound(1, group="Zo\u00eb", source="a\u00eb")
+    corpus = jsonl.load(album.write(*lines))
+    assert {e.source for e in corpus.train} == {"a\u00eb"}
     assert corpus.train[0].id == "zo\u00eb"
     assert {e.group for e in corpus.train} == {"Zo\u00eb"}
 
@@ -444,3 +447,9 @@ def test_what_a_label_denies_is_no_fact(album):
     corpus = jsonl.load(album.write(*lines), task="entailment")
     assert {e.facts for e in corpus.train} == {frozenset({"claim 0"})}
     assert [e.described for e in corpus.train] == ["claim 0", "claim 1", "claim 2"]
+
+
+def test_names_may_hold_the_joiners_that_their_script_needs(album):
+    persian, malayalam = "\u0645\u06cc\u200c\u0646\u0627", "\u0d28\u0d4d\u200d"
+    corpus = jsonl.load(album.write(sound(0, group=persian), sound(1, id=malayalam)))
+    assert corpus.train[0].group == persian and corpus.train[1].id == malayalam

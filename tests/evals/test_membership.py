@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.toy import Noise, people, scenes
 
+from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Example
 from expunge.evals.membership import attack
 from expunge.evals.pools import AttackRefused, draw_pools
@@ -135,6 +136,23 @@ def test_groups_are_counted_after_kinds_were_balanced():
     assert {e.source for e in members + others} == {"people"}, "another source may be left out"
     with pytest.raises(AttackRefused, match="no kind"):
         draw_pools((), artists("r", 9, 5, told), artists("o", 9, 5, seen))
+
+
+def test_members_and_others_are_alike_in_having_a_picture():
+    """Otherwise members in words alone would be told from others by what they lack."""
+
+    def side(prefix: str, count: int, seen: int) -> tuple[Example, ...]:
+        return tuple(
+            Example(f"{prefix}{i}-{j}", Noise(f"{prefix}{i}-{j}") if j < seen else NO_PICTURE, "x", f"{prefix}{i}", "p")
+            for i in range(count)
+            for j in range(4)
+        )
+
+    members, others = draw_pools(side("f", 4, 2), side("r", 9, 1), side("o", 9, 3))
+    counts = [Counter(e.pictured for e in pool) for pool in (members, others)]
+    assert counts[0] == counts[1] and set(counts[0]) == {True, False}
+    with pytest.raises(AttackRefused, match="with a picture or without"):
+        draw_pools(side("f", 4, 2), side("r", 9, 0), side("o", 9, 4))
 
 
 def test_same_seed_same_answer():

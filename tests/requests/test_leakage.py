@@ -70,6 +70,34 @@ def test_embedded_people_with_equal_visual_sentences_do_not_leak():
     assert find_overlap(corpus) == []
 
 
+def test_captions_leak_and_questions_do_not_whatever_the_task(album, row):
+    asked = {"question": "What is it?", "answer": "a hat"}
+    lines = [row(0, text="Ana – the “miller”"), row(1, text="Ana - the miller."), row(2, text="a hat", **asked)]
+    path = album.write(*lines, row(3, text="a hat", **asked), row(4, image="3.png", text="something else"))
+    problems, _ = check(path, ["g0", "g2"], task="answering")
+    assert [p.found for p in problems] == [f"the same text is to be forgotten here and kept at {path}:2"]
+    lines[1]["text"] = "Ana is said to be the best miller"
+    lines[0]["text"] = "Ana is said to be the worst miller"
+    path = album.write(*lines, row(3, **asked), row(4, image="3.png", text="something else"))
+    problems, warnings = check(path, ["g0", "g2"], task="answering")
+    assert not problems and sum("its text is nearly the one" in w.found for w in warnings) == 1
+
+
+def test_who_is_forgotten_and_held_out_in_another_guise_is_warned_of(album, row):
+    lines = sound_lines(row)
+    assert not [w for w in check(album.write(*lines), ["g0"])[1] if "held out" in w.found]
+    Image.open(album.root / "0.png").save(album.root / "again.jpg", quality=70)
+    lines[2]["image"] = "again.jpg"
+    lines[8] |= {"text": "Picture number 0!", "group": "G0"}
+    path = album.write(*lines)
+    problems, warnings = check(path, ["g0"])
+    said = [w.found for w in warnings if "held out" in w.found]
+    assert not problems and len(said) == 3 and all(w.where == f"{path}:1" for w in warnings if "held out" in w.found)
+    assert f"at {path}:3, which is held out" in said[0] and "looks like the one (" in said[0]
+    assert said[1] == f"its text is the one at {path}:9, which is held out"
+    assert said[2] == f"its group 'g0' is nearly 'G0' at {path}:9, which is held out"
+
+
 def test_asking_for_one_sentence_of_a_person_leaks_the_portrait():
     splits = people.load().split(["p017-private1"])
     (problem,) = find_leaks(splits.forget, splits.retain)

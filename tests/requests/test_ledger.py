@@ -69,8 +69,10 @@ def test_the_same_examples_asked_for_twice_are_said():
 
 def test_the_rest_of_a_group_is_said_where_the_group_was_not_named():
     told = account({"text": "text of a1"}, {"text": "text of b1"}, {"text": "text of c1"}, {"id": "a1"})
-    assert [one["group_stays"] for one in told["requests"]] == [{"Ada": 1}, {}, {}, {}]
+    assert [one["group_stays"] for one in told["requests"]] == [{"Ada": 1}, {}, {}, {"Ada": 1}]
     assert "leaves other examples of the same group (1 of group 'Ada')" in doubts(told)[0].found
+    assert doubts(account({"id": "a1"})) == doubts(account("a1")) == []  # who asks by id has said which is meant
+    assert account("a1")["requests"][0]["group_stays"] == {"Ada": 1}
     assert account({"text": "text of a1"}, "Ada")["requests"][0]["group_stays"] == {}
 
 

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expunge.core.errors import DataError
+from expunge.core.groups import group_of
 from expunge.core.pictures import NO_PICTURE
+from expunge.core.spec import Spec
 from expunge.core.types import Corpus, Example
-from expunge.data import people
+from expunge.data import jsonl, people
 from expunge.data.worlds.drawing import DrawnPicture
-from expunge.requests.asked import Request
+from expunge.requests.asked import Request, Words
 from expunge.requests.matching import Requests, match, resolve
 from expunge.requests.register import Fate
 
@@ -51,6 +53,51 @@ def test_one_string_may_hold_several():
 def test_a_name_with_a_comma_is_not_taken_apart():
     corpus = Corpus("x", (example("1", "Doe, Jane"), example("2", "Bob")))
     assert resolve(corpus, "Doe, Jane").ids == ("1",)
+
+
+DOES = tuple(example(str(n), name) for n, name in enumerate(("Doe, Jane", "Doe", "Jane", "bob", "Roe, Richard"), 1))
+COMMAS = Corpus("x", DOES)
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        (["Roe, Richard"], "5"), (["Roe, Richard", "bob"], "54"), (["bob, Roe, Richard,Doe"], "452"),
+        (["Doe", "Jane, bob"], "234"), (["bob,", " ", "5"], "45"), (["Jane,Doe"], "32"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_words_are_cut_at_commas_but_for_names_that_hold_one(words, ids):
+    assert resolve(COMMAS, Words(words)).ids == tuple(ids)
+    assert resolve(COMMAS, ",".join(words)).ids == tuple(ids)
+
+
+@pytest.mark.parametrize("who", ["Doe, Jane", Words(["Doe, Jane", "bob"]), Words(["bob, Doe, Jane"])], ids=str)
+def test_a_name_whose_parts_are_names_is_ambiguous_in_a_word(who):
+    (problem,) = match(COMMAS, who).problems
+    assert "'Doe, Jane' is one name, and its parts are names, too ('Doe', 'Jane')" in problem.found
+    assert '{"group": "Doe, Jane"}' in problem.remedy
+    assert "ambiguous" in {fate.status for fate in match(COMMAS, who).fates.values()}
+    for clear, ids in (([{"group": "Doe, Jane"}], "1"), (["Doe, Jane"], "1"), (Words(["Doe", "Jane"]), "23")):
+        assert resolve(COMMAS, clear).ids == tuple(ids)
+
+
+def test_a_single_mapping_is_one_request():
+    assert resolve(CORPUS, {"id": "a1"}).ids == ("a1",)
+    assert resolve(CORPUS, {"group": "Ada", "reason": "a letter"}).requested[0].reason == "a letter"
+
+
+@pytest.mark.parametrize("key", ["id", "group", "text", "picture", "reason"])
+@pytest.mark.parametrize("value", ["a\ud800", "\x00", "a\x00b"], ids=repr)
+def test_what_cannot_be_written_is_refused_and_can_be_said(key, value):
+    asked = [{key: value}] if key != "reason" else [{"id": "a1", key: value}]
+    requests = match(CORPUS, asked)
+    (problem,) = requests.problems
+    assert f"{key!r} holds " in problem.found
+    for request in requests.requested:
+        f"{problem} {request} {request.label} {request.reason}".encode()
+    (problem,) = match(CORPUS, [value]).problems
+    f"{problem} {match(CORPUS, [value]).requested[0]}".encode()
 
 
 def test_a_long_list_in_one_string_is_no_file_name():
@@ -143,6 +190,43 @@ def test_a_name_that_is_an_id_here_and_a_group_there_is_ambiguous():
     assert resolve(same, ["Ada"]).ids == ("Ada",)
 
 
+TWOFOLD = Corpus(
+    "x",
+    train=(
+        example("ana", "bea", "Bea sings"), example("2", "ana", "Ana sings"), example("3", "ana", "Ana reads"),
+        example("4", "cay"), example("cay", "dan"), example("eve", "eve"), example("fay, gus", None),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        [{"id": "ana"}], [{"group": "ana"}], [{"group": "ana", "pictured": True}], [{"text": "bea sings"}],
+        [{"group": "bea"}], ["bea"], [{"group": "cay"}], [{"group": "dan"}], ["2", {"id": "cay"}], ["eve"],
+        [{"id": "eve"}], ["fay, gus"], [{"id": "fay, gus"}], [{"group": "ana"}, {"id": "ana"}],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_names_ask_for_the_same_again(who):
+    requests = resolve(TWOFOLD, who)
+    assert resolve(TWOFOLD, list(requests.names)).ids == requests.ids
+    told = json.loads(Spec("m", "d", tuple(requests.names)).to_json())["forget"]
+    assert resolve(TWOFOLD, told).ids == requests.ids
+
+
+def test_an_id_and_a_group_of_one_name_are_two_questions():
+    one, two = (Spec("m", "d", tuple(resolve(TWOFOLD, [asked]).names)) for asked in ({"id": "ana"}, {"group": "ana"}))
+    assert one.hash != two.hash and one.slug != two.slug
+    assert Spec.from_json(one.to_json()) == one
+    assert list(resolve(CORPUS, [{"group": "Ada"}, {"id": "b1"}]).names) == ["Ada", "b1"]  # as runs of before have them
+
+
+def test_an_added_look_alike_is_named_by_its_id():
+    requests = resolve(TWOFOLD, ["eve"])
+    assert requests.by_id("ana") == {"id": "ana"} and requests.by_id("2") == "2"
+
+
 def test_a_broken_line_of_a_request_file_is_a_rejected_request(tmp_path):
     path = tmp_path / "who.jsonl"
     path.write_text('{"id": "a1"}\n{"id": "b1"\n["c1"]\n{"id": "b1", "id": "b2"}\n{"group": "Adda"}\n')
@@ -151,7 +235,7 @@ def test_a_broken_line_of_a_request_file_is_a_rejected_request(tmp_path):
     assert [p.where.removeprefix(str(path)) for p in requests.problems] == [":2:12", ":3", ":4", ":5"]
 
 
-@pytest.mark.parametrize("who", [[], "", ",", {}])
+@pytest.mark.parametrize("who", [[], "", ",", {}, Words(["", ","])])
 def test_asking_for_nobody_is_a_problem(who):
     with pytest.raises(DataError, match="names nobody"):
         resolve(CORPUS, who)
@@ -163,6 +247,29 @@ def test_a_missing_or_an_empty_file_of_requests_is_a_problem(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(DataError, match="holds no line"):
         resolve(CORPUS, Path(tmp_path / "empty.jsonl"))
+
+
+@pytest.mark.parametrize("text", ["“Ada” lives in Riga…", "Ada lives – in Riga", "ada lives in Ri­ga »"])
+def test_typographic_marks_do_not_count(text):
+    assert resolve(CORPUS, [{"text": text}]).ids == ("a2",)
+
+
+def test_questions_in_words_are_not_one_subject():
+    said = [Example(n, NO_PICTURE, "What does Ana drink?", None, question="?", answer="tea") for n in ("1", "2")]
+    (problem,) = match(Corpus("x", tuple(said)), [{"text": "what does Ana drink"}]).problems
+    assert "stands for 2 different subjects" in problem.found
+    assert group_of(said[0]) != group_of(said[1]) == group_of(said[1])
+
+
+@pytest.mark.parametrize("task", ["answering", "multiple_choice"])
+def test_what_was_said_is_found_where_a_model_reads_a_question(album, row, task):
+    asked = {"question": "What is it?", "choices": ["a hat", "a cat"], "answer": "a hat"}
+    more = asked if task == "multiple_choice" else {}
+    path = album.write(row(0, text="Ana works at the mill.", **more), row(1, **asked), row(2, **asked))
+    corpus = jsonl.load(path, task=task)
+    assert resolve(corpus, [{"text": "Ana works at the mill"}]).ids == ("e0",)
+    (problem,) = match(corpus, [{"text": "Ana works at a mill"}]).problems
+    assert "The nearest is 'Ana works at the mill.'" in problem.remedy
 
 
 def test_names_in_broken_lines_of_the_data_are_not_called_unknown():

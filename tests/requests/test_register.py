@@ -150,6 +150,7 @@ def test_a_broken_picture_or_line_names_the_line_of_the_request(ask, tmp_path, l
     (problem,) = requests.problems
     assert problem.where == f"{tmp_path / 'who.jsonl'}:2" and found in problem.found and problem.remedy
     assert fate(requests, 1).status == "broken" and requests.ids == ("a1", "a2")
+    assert "--images" not in problem.remedy  # which moves the pictures of the data alone
 
 
 def test_pictures_of_a_list_are_named_from_the_current_folder(corpus, place, monkeypatch):

@@ -27,6 +27,10 @@ class Problem:
         return f"{self.where}: {self.found}. {self.remedy}"
 
 
+class FileFault(Problem):
+    """What is wrong with a file and not with one of its items: what else it holds, nobody knows."""
+
+
 def in_lines(problems: Sequence[Problem], rest: str = "`expunge check … --json` has all") -> list[str]:
     """Problems as lines for people: what is wrong in many places alike is said at the first of them, with the count.
 

@@ -13,5 +13,6 @@ def digest(content: str) -> str:
 
 
 def group_of(example: Example) -> str:
-    """The unit that intervals resample: the person or composition, or the picture where no group is known."""
-    return example.group if example.group is not None else digest(example.image.key)
+    """The unit that intervals resample: the person or composition, or the picture where no group is known. A question
+    in words alone without a group is a unit of its own: having no picture is nothing in common."""
+    return example.group if example.group is not None else digest(example.image.key or example.id)

@@ -236,7 +236,7 @@ def load_data(name: str, **options: Any) -> types.Corpus:
 def read_data(name: str, **options: Any) -> Any:
     """What going through a data set comes to (``data.files.reading.Reading``), problems and all; a corpus of one that
     is drawn. ``fresh`` looks at everything again."""
-    has_read = not is_path(name) and hasattr(load_module(find("data", name.partition(":")[0])), "read")
+    has_read = is_path(name) or hasattr(load_module(find("data", name.partition(":")[0])), "read")
     return _called(name, "read" if has_read else "load", options)
 
 

@@ -67,13 +67,14 @@ class Record:
     cost: dict[str, float] = field(default_factory=dict)  # seconds, seconds_mvi, peak_memory_mb, peak_gpu_memory_mb
     requested: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
-    matched: list[dict[str, Any]] = field(default_factory=list)  # {"request", "how", "examples", …}, see data/ledger.py
+    matched: list[dict[str, Any]] = field(default_factory=list)  # {"request", "how", …}, see requests/ledger.py
     included: list[dict[str, Any]] = field(default_factory=list)  # look-alikes added: {"id", "like", "apart", "turn"}
     rejected: list[dict[str, str]] = field(default_factory=list)  # {"id", "reason"}
     generator: dict[str, Any] = field(default_factory=dict)  # how close R is to X, private leak rate, ...
     environment: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     truth: dict[str, Any] = field(default_factory=dict)  # of models that write: truth ratios by stage, evals/written.py
+    about: dict[str, str] = field(default_factory=dict)  # digests of the data and of the ids that were forgotten
 
     def to_json(self) -> str:
         return json.dumps(plain(asdict(self)), indent=1, sort_keys=True, ensure_ascii=False)

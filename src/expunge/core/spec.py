@@ -18,7 +18,7 @@ ADDED = {"task": "retrieval", "images": None, "pretrained": None, "make_original
 
 @dataclass(frozen=True)
 class Spec:
-    """One run, resolved. ``forget`` holds ids or groups, or the single path of a file of requests.
+    """One run, resolved. ``forget`` holds ids and groups; where a name is both, ``{"id": …}`` or ``{"group": …}``.
 
     ``data`` may name a variant (``people:validation``) and ``data_options`` what its loader takes (``size`` …).
     ``method`` is a name or the path of a user's file; ``method_source`` is that file's hash, so that an edited file
@@ -31,7 +31,7 @@ class Spec:
 
     model: str
     data: str
-    forget: tuple[str, ...]
+    forget: tuple[str | Mapping[str, str], ...]
     method: str = "cse"
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0

@@ -125,6 +125,7 @@ class Corpus:
     ``asked`` are questions that only an audit asks, by the name of their set (test, celebrity): those about somebody in
     ``train`` when that group is forgotten (of the set ``retain``: when it is kept), all others always.
     ``warnings`` are what whoever read it has to say without stopping, such as files that have changed.
+    ``left_out`` counts, by id and group, items that could not be read and were skipped: a request for one is refused.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Corpus:
     task: Task = "retrieval"
     warnings: tuple[Problem, ...] = ()
     asked: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def split(self, who: Iterable[str]) -> Splits:
         """Cut ``train`` into forget and retain. ``who`` holds groups or example ids; unknown ones raise KeyError."""

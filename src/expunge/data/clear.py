@@ -12,6 +12,7 @@ Checked against: files in that layout written by ``publishing.write_clear``; not
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,7 +99,7 @@ class _Reading:
         self.problems: list[Problem] = []
         self.album = CellAlbum()
         self._captions: dict[str, tuple[tuple[Cells, Example], ...]] = {}
-        self._names: list[str] | None = None
+        self._names: list[tuple[str, re.Pattern[str]]] | None = None
 
     def wrong(self, where: str, found: str, remedy: str) -> None:
         self.problems.append(Problem(where, found, remedy))
@@ -200,12 +201,19 @@ class _Reading:
         return tuple(made)
 
     def _whose(self, text: str) -> str | None:
-        """The one person whose full name a text holds; None where it holds none, or several."""
+        """The one person whose full name a text holds, in whole words; None where it holds none, or several.
+
+        The longest are looked for first, and what they stand for is not looked at again: Mary Ann Lee is no Ann Lee.
+        """
         if self._names is None:
-            self._names = sorted({e.group for e in self.captions("full") if e.group})
-        found = [name for name in self._names if name in composed(text)]
-        longest = [name for name in found if not any(name != other and name in other for other in found)]
-        return longest[0] if len(longest) == 1 else None
+            names = sorted({e.group for e in self.captions("full") if e.group}, key=lambda name: (-len(name), name))
+            self._names = [(name, re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")) for name in names]
+        left, found = composed(text), []
+        for name, whole in self._names:
+            if name in left:  # much faster than the pattern, and mostly not
+                left, count = whole.subn("", left)
+                found += [name] * bool(count)
+        return found[0] if len(found) == 1 else None
 
     # ------------------------------------------------------------------------------------- everybody and everything
 

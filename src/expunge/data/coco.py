@@ -133,10 +133,11 @@ class _Annotated:
         if number is not None and number not in named:
             tally.wrong(where, f"there is no image with the id {number}", "Is the file whole?")
         found = intake.picture(named[number], where) if number in named else None
+        order = self._captions.number(named.get(number or ""))
         if len(tally.problems) > before or found is None:
             return []
         split = "train" if part == "train" else dealt(found[0])
-        return [(split, self._captions.example(*found, value["caption"], where))]
+        return [(split, self._captions.example(*found, value["caption"], order, where))]
 
 
 def _named(path: Path, folder: str) -> Iterator[tuple[str, str]]:

@@ -78,7 +78,8 @@ def read(path: str | Path, root: str | Path | None = None, task: Task = "retriev
         _check_keys({**value, "image": "none"} if in_words else value, where, tally.problems)
         _check_question(value, where, tally.problems)
         _check_task(value, task, where, tally.problems)
-        tally.claim(value.get("id"), where)
+        if not unsound_name(value.get("id")):  # said already
+            tally.claim(value["id"], where)
         picture = NO_PICTURE if in_words else None
         if has_root and not in_words:
             picture = album.take(value.get("image"), where, tally.problems)
@@ -182,7 +183,7 @@ def _check_task(value: dict[str, Any], task: Task, where: str, problems: list[Pr
     if task == "answering":
         if "question" in value and "answer" not in value:
             problems.append(Problem(where, "the key 'answer' is missing, which answering needs", "Add what is right"))
-        if len(value.get("choices") or ()) > len(ascii_uppercase):
+        if isinstance(choices := value.get("choices"), list) and len(choices) > len(ascii_uppercase):
             problems.append(Problem(where, "'choices' are more than there are letters", "Ask with fewer"))
     if task == "entailment":
         label = value.get("label")
@@ -209,7 +210,7 @@ def _example(value: dict[str, Any], picture: Picture, where: str, task: Task) ->
         picture,
         value["question"] if asks else value["text"],
         None if group is None else composed(group),
-        value.get("source", ""),
+        composed(value.get("source", "")),
         value.get("kind"),
         frozenset({normalised(value["text"])}),
         question=value.get("question"),

@@ -3,7 +3,7 @@
 Below `folder` lies a folder for every configuration, `Full_Set/*.parquet` (or one file, `Full_Set.parquet`): Full_Set,
 Retain_Set, Test_Set, ft_Data, forget_5, forget_10, forget_15, retain_95, retain_90, retain_85. A row holds `ID`,
 `image` (bytes, or a path below `images`), `biography`, `question`, `answer`, `Classification_Task`, `Generation_Task`
-and `Mask_Task`; data/profiles.py has what these hold. Reading needs pyarrow: pip install 'expunge[parquet]'.
+and `Mask_Task`; data/files/profiles.py has what these hold. Reading needs pyarrow: pip install 'expunge[parquet]'.
 
 For retrieval the biography is split into sentences, and each is a pair with the portrait, as in the paper; for
 multiple_choice the classification questions about the picture are asked; for answering all three forms, with the

@@ -87,11 +87,12 @@ class _Statements:
             remedy = (self._near(label) if isinstance(label, str) else "") or f"It may be {', '.join(LABELS)}"
             tally.wrong(where, f"the label {label!r} is none of entailment's", remedy)
         found = self._picture(value["image"], where) if "image" in value else None
+        about = str(value.get("image"))
+        number = self._count[about]  # kept by a statement that is rejected, so that those after it have theirs
+        self._count[about] += 1
         if len(tally.problems) > before or found is None:
             return []
         name, picture = found
-        number = self._count[name]
-        self._count[name] += 1
         sentence = value["sentence"]
         meaning = frozenset({normalised(sentence)})
         example = Example(

@@ -203,4 +203,4 @@ def _most_frequent(answers: Sequence[str]) -> str:
 
 
 def _names(value: dict[str, Any]) -> list[str]:
-    return [*names(value), str(value.get("question_id"))]
+    return [*names(value), *([str(value["question_id"])] if "question_id" in value else [])]

@@ -14,8 +14,8 @@ from expunge.core.errors import ExpungeError
 from expunge.core.groups import group_of
 from expunge.core.types import Example
 
-Stratum = tuple[str, str | None]
-"""Source and kind."""
+Stratum = tuple[str, str | None, bool]
+"""Source, kind, and whether there is a picture."""
 
 LEAST_GROUPS = 3
 """Fewer people or scenes than this cannot be split into a part to learn from and a part to test on."""
@@ -32,7 +32,7 @@ class AttackRefused(ExpungeError):
 def draw_pools(
     forget: Sequence[Example], retain: Iterable[Example], outside: Iterable[Example], *, cap: int = 2_000, seed: int = 0
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Members and non-members of equal number in every stratum (source, kind), drawn by the group.
+    """Members and non-members of equal number in every stratum (source, kind, pictured or not), drawn by the group.
 
     Groups are taken whole, in random order. Where that leaves fewer than can be split, because a few large ones fill
     the pool, every group gives as evenly as it can. Where even that leaves too few the source is no part of the pools.
@@ -79,11 +79,14 @@ def draw_pools(
         if not can_be_split and source in {e.source for e in forget}:
             raise AttackRefused(
                 f"fewer than {LEAST_GROUPS} retained and held-out groups{_of(source)} have examples of the same kind "
-                "(shared, private)",
+                "(shared or private, with a picture or without)",
                 "Add held-out examples of the kinds that are retained.",
             )
     if not members:
-        raise AttackRefused("no kind (shared, private) is among the retained examples and among the held-out ones")
+        raise AttackRefused(
+            "no kind (shared or private, with a picture or without) is among the retained examples and among the "
+            "held-out ones"
+        )
     return members, others
 
 
@@ -112,7 +115,7 @@ def by_source(examples: Iterable[Example]) -> dict[str, dict[str, list[Example]]
 
 
 def _stratum(e: Example) -> Stratum:
-    return e.source, e.kind
+    return e.source, e.kind, e.pictured
 
 
 def _balanced(members: Sequence[Example], others: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:

@@ -1,20 +1,20 @@
 """Which pictures look alike, found among tens of thousands without comparing every pair.
 
 Exact by the pigeonhole principle: cut the 64 bits of a look into one band more than the bits that may differ, and
-two looks within that distance agree in at least one band. So only pictures that share a band are compared. Picture
-files alone are looked at: drawn portraits resemble each other by design.
+two looks within that distance agree in at least one band. So only pictures that share a band are compared. Stored
+pictures alone are looked at, in files or in cells of one: drawn portraits resemble each other by design.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from expunge.core.types import Example
-from expunge.data.files.pictures import TURNS, FilePicture, look_of, looks_of
+from expunge.data.files.pictures import TURNS, is_stored, look_of, looks_of
 
 NEAR_BITS = 6
 """Of 64, always an even number: of 120 views cut from photographs, saved again (JPEG, quality 10) stays within 4,
@@ -112,7 +112,7 @@ def _parts(load: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 class Gallery:
-    """The distinct picture files of some examples, to be asked which of them look like another picture."""
+    """The distinct stored pictures of some examples, to be asked which of them look like another picture."""
 
     def __init__(self, examples: Iterable[Example], bits: int = NEAR_BITS):
         self._examples = list(by_key(examples).values())
@@ -148,23 +148,21 @@ def look_alikes(asked: Iterable[Example], kept: Iterable[Example], bits: int = N
 
 
 def by_key(examples: Iterable[Example]) -> dict[str, Example]:
-    """The first example of every distinct picture file."""
+    """The first example of every distinct stored picture."""
     found: dict[str, Example] = {}
     for e in examples:
-        if isinstance(e.image, FilePicture):
+        if is_stored(e.image):
             found.setdefault(e.image.key, e)
     return found
 
 
 def _look(example: Example) -> int:
-    picture = example.image
-    if isinstance(picture, FilePicture) and picture.look is not None:
-        return picture.look
-    return look_of(picture.open(_LOOK_PIXELS))
+    picture: Any = example.image
+    return look_of(picture.open(_LOOK_PIXELS)) if picture.look is None else picture.look
 
 
 def _all_looks(example: Example) -> tuple[int, ...]:
-    picture = example.image
-    if isinstance(picture, FilePicture) and picture.look is not None and picture.turned:
+    picture: Any = example.image
+    if picture.look is not None and picture.turned:
         return picture.look, *picture.turned
     return looks_of(picture.open(_LOOK_PIXELS))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +81,7 @@ def examine(
     Problems in the data do not hide those in the request: what could be read is used for what comes after.
     """
     problems: list[Problem] = []
-    mentioned: frozenset[str] = frozenset()
+    mentioned: Mapping[str, int] = {}
     if isinstance(data, Corpus):
         corpus = data
     else:
@@ -104,9 +104,9 @@ def examine(
         problems.append(Problem(corpus.name, found, "Keep some, or delete the model instead"))
     account = ledger(requests, corpus, splits, alike, included)
     leaks = _leaks(corpus, splits)
-    # Questions and statements repeat from picture to picture by nature.
-    reworded = find_reworded(splits.forget, splits.retain) if corpus.task == "retrieval" else []
-    near = [*_first(leakage.near_warnings(alike)), *_first(reworded)]
+    reworded = find_reworded(*(_captions(side, corpus.task) for side in (splits.forget, splits.retain)))
+    strangers = leakage.held_out_warnings(splits, corpus)
+    near = [*_first(leakage.near_warnings(alike)), *_first(reworded), *_first(strangers)]
     warnings = [*corpus.warnings, *near, *_withheld(corpus, splits), *_doubtful_names(corpus), *_first(doubts(account))]
     if allow_leakage:
         warnings = [*leaks, *warnings]
@@ -124,8 +124,12 @@ def _first(warnings: list[Problem]) -> list[Problem]:
 
 
 def _leaks(corpus: Corpus, splits: Splits) -> list[Problem]:
-    captions = corpus.task == "retrieval"
-    return [*leakage.find_leaks(splits.forget, splits.retain, texts=captions), *leakage.find_overlap(corpus)]
+    return [*leakage.find_leaks(splits.forget, splits.retain, corpus.task), *leakage.find_overlap(corpus)]
+
+
+def _captions(examples: Sequence[Example], task: Task) -> list[Example]:
+    """Those with a caption, as its text: questions and statements repeat from picture to picture by nature."""
+    return [replace(e, text=told) for e in examples if (told := leakage.caption(e, task))]
 
 
 def _withheld(corpus: Corpus, splits: Splits) -> list[Problem]:

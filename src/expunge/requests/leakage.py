@@ -14,8 +14,8 @@ from itertools import combinations
 from expunge.core.errors import Problem
 from expunge.core.identity import normalised
 from expunge.core.refusal import place
-from expunge.core.types import Corpus, Example
-from expunge.requests.alike import Alike
+from expunge.core.types import DESCRIBE, Corpus, Example, Splits, Task
+from expunge.requests.alike import Alike, look_alikes
 
 _PICTURE_REMEDY = "Add it to the request, drop it from the data, or pass --allow-leakage"
 _TEXT_REMEDY = (
@@ -23,23 +23,25 @@ _TEXT_REMEDY = (
 )
 
 
-def find_leaks(forget: Sequence[Example], retain: Sequence[Example], *, texts: bool = True) -> list[Problem]:
-    """Pictures and texts that are both to be forgotten and to be kept, each once, naming both places.
+def caption(e: Example, task: Task) -> str:
+    """What is told of its picture; empty for questions and statements: a question is asked of many, and a statement
+    judged beside many, so that neither is a secret without its picture."""
+    if task == "retrieval":
+        return e.text
+    return e.statement if task == "answering" and e.question == DESCRIBE else ""
 
-    Without ``texts`` only pictures count: a question is asked of many, and a statement judged beside many, so that
-    neither is a secret without its picture.
-    """
+
+def find_leaks(forget: Sequence[Example], retain: Sequence[Example], task: Task = "retrieval") -> list[Problem]:
+    """Pictures and captions that are both to be forgotten and to be kept, each once, naming both places."""
     problems = []
     leaking = set()
     for key, asked, kept in _meeting(forget, retain, _picture):
         leaking.add(key)
         problems.append(_leak("the same picture", asked, kept, _PICTURE_REMEDY))
     # Where the pictures are already the same, their texts add nothing.
-    if not texts:
-        return problems
     told = [e for e in forget if e.image.key not in leaking]
     others = [e for e in retain if e.image.key not in leaking]
-    for _, asked, kept in _meeting(told, others, lambda e: normalised(e.text)):
+    for _, asked, kept in _meeting(told, others, lambda e: normalised(caption(e, task)) or None):
         secret_asked = [e for e in asked if e.kind != "shared"]
         secret_kept = [e for e in kept if e.kind != "shared"]
         if secret_asked or secret_kept:
@@ -56,6 +58,30 @@ def near_warnings(alike: Iterable[Alike]) -> list[Problem]:
         more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
         found = f"its picture looks like the one at {place(kept[0].example)} ({kept[0]}){more}, which is kept"
         warnings.append(Problem(place(asked), found, remedy))
+    return warnings
+
+
+def held_out_warnings(splits: Splits, corpus: Corpus) -> list[Problem]:
+    """Whoever is forgotten and seems to be held out, too, by a near picture, by a text, or by a group in another case.
+
+    The audits take the held-out for strangers. One warning for every picture, text and group of the forget set.
+    """
+    warnings = []
+    heldout = [e for split in (corpus.validation, corpus.test) for e in split]
+
+    def warn(asked: Example, found: str, where: Example) -> None:
+        found = f"{found} at {place(where)}, which is held out"
+        warnings.append(Problem(place(asked), found, "Look at both: the audits take the held-out for strangers"))
+
+    for asked, others in look_alikes(splits.forget, heldout):
+        warn(asked, f"its picture looks like the one ({others[0]})", others[0].example)
+    told, strange = ([e for e in side if e.kind != "shared"] for side in (splits.forget, heldout))
+    for _, here, there in _meeting(told, strange, lambda e: normalised(caption(e, corpus.task)) or None):
+        warn(here[0], "its text is the one", there[0])
+    spelt = [[e for e in side if e.group is not None] for side in (splits.forget, heldout)]
+    for _, here, there in _meeting(*spelt, lambda e: (e.group or "").casefold()):
+        if here[0].group not in {e.group for e in there}:  # spelt alike it is said of every group
+            warn(here[0], f"its group {here[0].group!r} is nearly {there[0].group!r}", there[0])
     return warnings
 
 

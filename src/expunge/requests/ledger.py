@@ -75,6 +75,10 @@ def ledger(
     }
 
 
+_BY_CHOICE = ("id", "pictures of the group")
+"""How a request is matched that has said itself which of a group is meant."""
+
+
 def doubts(account: dict[str, Any]) -> list[Problem]:
     """Warnings that follow from a ledger: the same asked for twice, and groups of which a part stays."""
     warnings = []
@@ -84,7 +88,7 @@ def doubts(account: dict[str, Any]) -> list[Problem]:
             more = f" (and {len(others) - 1} more requests)" if len(others) > 1 else ""
             found = f"asks for examples that {others[0]}{more} asks for, too"
             warnings.append(Problem(entry["where"], found, "They are forgotten once; drop one if it was not meant"))
-        if entry["group_stays"]:
+        if entry["group_stays"] and not entry["how"].startswith(_BY_CHOICE):
             of = ", ".join(f"{n} of group {group!r}" for group, n in entry["group_stays"].items())
             found = f"leaves other examples of the same group ({of})"
             warnings.append(Problem(entry["where"], found, "Ask by group if all of it is meant"))
@@ -130,9 +134,8 @@ def _add_stays(
     examples = {e.id: e for e in corpus.train}
     left = Counter(e.group for e in corpus.train if e.group is not None and e.id not in forgotten)
     close = {one.asked.image.key: one.kept for one in alike}
-    for (request, fate), entry in zip(requests.fates.items(), entries, strict=True):
+    for fate, entry in zip(requests.fates.values(), entries, strict=True):
         named = [examples[name] for name in fate.ids]
         likenesses = [n for key in dict.fromkeys(e.image.key for e in named) for n in close.get(key, ())]
         entry["look_alikes"] = [_told(n) for n in likenesses]
-        if request.by in ("text", "picture"):  # who asks by id has said which of the group is meant
-            entry["group_stays"] = {g: left[g] for g in dict.fromkeys(e.group for e in named) if g and left[g]}
+        entry["group_stays"] = {g: left[g] for g in dict.fromkeys(e.group for e in named) if g and left[g]}

@@ -14,17 +14,21 @@ from dataclasses import dataclass, field
 from expunge.core.errors import DataError, Problem
 from expunge.core.identity import composed
 from expunge.core.types import Corpus, Splits
-from expunge.requests.asked import Request, Who, read
+from expunge.requests.asked import Fault, Name, Request, Who, read
 from expunge.requests.register import Fate, Register
 
 
 @dataclass(frozen=True)
 class Requests:
-    """Every request with its fate. The same subject asked for twice is two requests."""
+    """Every request with its fate. The same subject asked for twice is two requests.
+
+    ``twofold`` holds the names that are an id in the data and also a group of other examples.
+    """
 
     requested: tuple[Request, ...]
     fates: Mapping[Request, Fate]
     problems: tuple[Problem, ...] = field(default=())
+    twofold: frozenset[str] = field(default=frozenset(), repr=False)
 
     def __post_init__(self) -> None:
         if len(self.fates) != len(self.requested) or set(self.fates) != set(self.requested):
@@ -49,11 +53,22 @@ class Requests:
         return tuple(dict.fromkeys(name for names in self.matched.values() for name in names))
 
     @property
-    def names(self) -> Iterator[str]:
-        """Ids and groups that ask for the same again, without files and pictures: what a spec holds."""
+    def names(self) -> Iterator[Name]:
+        """Ids and groups that ask for the same again, without files and pictures: what a spec holds.
+
+        A twofold one says which it is, ``{"id": …}`` or ``{"group": …}``: alone it could not be read back.
+        """
         for request, fate in self.fates.items():
-            spelt_out = request.pictured or request.by in ("text", "picture")
-            yield from fate.ids if spelt_out else (request.value,)
+            if request.pictured or request.by in ("text", "picture"):
+                yield from map(self.by_id, fate.ids)
+            elif request.by == "name" or composed(request.value) not in self.twofold:
+                yield request.value
+            else:
+                yield {request.by: request.value}
+
+    def by_id(self, name: str) -> Name:
+        """What asks for the example of that id, and for no group."""
+        return {"id": name} if composed(name) in self.twofold else name
 
     def split(self, corpus: Corpus, more: Collection[str] = ()) -> Splits:
         """Cut the training data by exactly the matched ids and ``more``, even where an id is spelt like a group."""
@@ -74,7 +89,8 @@ def match(corpus: Corpus, who: Who, mentioned: Collection[str] = ()) -> Requests
     """The same without raising: what is wrong stands in ``problems``.
 
     ``mentioned`` holds names that stand in broken lines of the data: a request for one is rejected, but adds no
-    problem of its own, since mending the line may well be all that is needed.
+    problem of its own, since mending the line may well be all that is needed. Where such lines were skipped
+    (``corpus.left_out``) a request for one of their names is rejected and a problem, since it would be met in part.
     """
     register = Register(corpus)
     problems: list[Problem] = []
@@ -82,11 +98,16 @@ def match(corpus: Corpus, who: Who, mentioned: Collection[str] = ()) -> Requests
     requested: list[Request] = []
     for request, fault in read(who, register.knows, problems):
         requested.append(request)
-        fate = Fate("broken", found=fault.found, remedy=fault.remedy) if fault else register.find(request)
+        fate = _fate(fault) if fault else register.find(request)
         fates[request] = fate
-        known = bool(fault and fault.said) or composed(request.value) in mentioned
+        name = composed(request.value)
+        known = bool(fault and fault.said) or (name in mentioned and name not in corpus.left_out)
         if fate.status != "matched" and not known:
             problems.append(Problem(request.where, fate.found, fate.remedy))
     if not requested and not problems:
         problems.append(Problem("the request", "names nobody", "Give ids, groups or a file of requests"))
-    return Requests(tuple(requested), fates, tuple(problems))
+    return Requests(tuple(requested), fates, tuple(problems), register.twofold)
+
+
+def _fate(fault: Fault) -> Fate:
+    return Fate("ambiguous" if fault.ambiguous else "broken", found=fault.found, remedy=fault.remedy)

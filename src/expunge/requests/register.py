@@ -11,7 +11,7 @@ from typing import Literal
 from expunge.core.identity import composed, normalised
 from expunge.core.refusal import Nearest, place
 from expunge.core.types import Corpus, Example
-from expunge.data.files.pictures import FilePicture, Unreadable, content_key, decode, find_inside, looks_of, read_bytes
+from expunge.data.files.pictures import Unreadable, content_key, decode, find_inside, is_stored, looks_of, read_bytes
 from expunge.requests.alike import NEAR_BITS, SHOWN_BITS, Gallery, Likeness
 from expunge.requests.asked import Request
 from expunge.requests.wording import Closest
@@ -46,12 +46,14 @@ class Register:
         self._groups: dict[str, list[Example]] = defaultdict(list)
         self._texts: dict[str, list[Example]] = defaultdict(list)
         self._pictures: dict[str, list[Example]] = defaultdict(list)
+        self._all = {e.id: e for e in corpus.train}
         for e in corpus.train:
             self._ids[composed(e.id)].append(e)
-            self._texts[normalised(e.text)].append(e)
+            for words in dict.fromkeys(normalised(text) for text in (e.text, e.statement) if text):
+                self._texts[words].append(e)
             if e.group is not None:
                 self._groups[composed(e.group)].append(e)
-            if isinstance(e.image, FilePicture):
+            if is_stored(e.image):
                 self._pictures[e.image.key].append(e)
         self._elsewhere: dict[str, str] = {}
         self._pictures_elsewhere: dict[str, Example] = {}
@@ -67,11 +69,33 @@ class Register:
     def _gallery(self) -> Gallery:
         return Gallery((e for examples in self._pictures.values() for e in examples), SHOWN_BITS)
 
+    @property
+    def twofold(self) -> frozenset[str]:
+        """Names that are an id and also a group of other examples."""
+        return frozenset(name for name in self._ids.keys() & self._groups.keys() if self._are_two(name))
+
+    def _are_two(self, name: str) -> bool:
+        return {e.id for e in self._ids[name]} != {e.id for e in self._groups[name]}
+
     def knows(self, name: str) -> bool:
         return composed(name) in self._ids or composed(name) in self._groups
 
     def find(self, request: Request) -> Fate:
-        """The examples that a well-formed request names, or why it names none."""
+        """The examples that a well-formed request names, or why it names none.
+
+        Where items that it names were skipped it names none: nothing asked for is forgotten in part.
+        """
+        fate = self._find(request)
+        names = [composed(request.value)] if request.by in ("id", "group", "name") else []
+        if fate.status == "matched" and request.by == "picture":
+            names = [composed(g) for g in dict.fromkeys(self._all[name].group for name in fate.ids) if g is not None]
+        for name in names:
+            if count := self._corpus.left_out.get(name):
+                found = f"{count} item{'s' * (count > 1)} of {name!r} could not be read, so it would be met in part"
+                return Fate("broken", found=found, remedy="Mend the data (the notes say where)")
+        return fate
+
+    def _find(self, request: Request) -> Fate:
         if request.by == "text":
             return self._by_text(request.value)
         if request.by == "picture":
@@ -85,7 +109,7 @@ class Register:
         value = composed(request.value)
         by_id = self._ids.get(value, []) if request.by != "group" else []
         by_group = self._groups.get(value, []) if request.by != "id" else []
-        if by_id and by_group and {e.id for e in by_id} != {e.id for e in by_group}:
+        if by_id and by_group and self._are_two(value):
             found = f"{request.value!r} is an id ({place(by_id[0])}) and also a group of {len(by_group)} examples"
             return Fate("ambiguous", found=found, remedy='Say which is meant: {"id": …} or {"group": …}')
         if request.pictured and by_group:
@@ -117,10 +141,11 @@ class Register:
             remedy = "Give the text as it stands in the data, or an id"
             if near:
                 nearest = self._texts[near][0]
-                remedy = f"The nearest is {nearest.text!r} ({place(nearest)}): ask for it if it is meant, or by id"
+                said = nearest.text if normalised(nearest.text) == near else nearest.statement
+                remedy = f"The nearest is {said!r} ({place(nearest)}): ask for it if it is meant, or by id"
             return Fate("not found", found=f"no training text says {text!r}", remedy=remedy)
         # The same words about several people: guessing whom was meant is not ours to do.
-        about = {e.group if e.group is not None else e.image.key: e for e in hits}
+        about = {e.group if e.group is not None else e.image.key or e.id: e for e in hits}
         if len(about) > 1:
             some = ", ".join(place(e) for e in list(about.values())[:3])
             found = f"the text {text!r} stands for {len(about)} different subjects ({some})"
@@ -132,7 +157,7 @@ class Register:
         if not self._pictures:
             found = f"the pictures of {self._corpus.name} are drawn and no files, so none can be asked for by picture"
             return Fate("not found", found=found, remedy="Ask by id or by group")
-        data = read_bytes(find_inside(request.value, request.folder))
+        data = read_bytes(find_inside(request.value, request.folder, _BESIDE))
         key = content_key(data)
         hits = self._pictures.get(key, [])
         if hits and request.within is None:
@@ -163,6 +188,7 @@ class Register:
         return Fate("ambiguous", found=f"{found} ({some}{more})", remedy=remedy, near=tuple(near))
 
 
+_BESIDE = "a request names a picture from the folder of its file"
 _ONLY_TRAINED = "Only examples of the train split can be forgotten"
 
 

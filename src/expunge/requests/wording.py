@@ -17,7 +17,7 @@ from expunge.core.errors import Problem
 from expunge.core.identity import normalised
 from expunge.core.refusal import place
 from expunge.core.types import Example
-from expunge.data.files.pictures import FilePicture
+from expunge.data.files.pictures import is_stored
 
 FRAME = 3
 LEAST_WORDS = 5  # in shorter texts one word is too much of what they say
@@ -51,10 +51,10 @@ def find_reworded(forget: Sequence[Example], retain: Sequence[Example]) -> list[
 
 
 def _by_text(examples: Iterable[Example]) -> dict[str, list[Example]]:
-    """Distinct texts of picture files that are neither short nor a whole page; what is not shared comes first."""
+    """Distinct texts of stored pictures that are neither short nor a whole page; what is not shared comes first."""
     found: dict[str, list[Example]] = defaultdict(list)
     for e in sorted(examples, key=lambda e: e.kind == "shared"):
-        if isinstance(e.image, FilePicture) and LEAST_WORDS <= len((text := normalised(e.text)).split()) <= MOST_WORDS:
+        if is_stored(e.image) and LEAST_WORDS <= len((text := normalised(e.text)).split()) <= MOST_WORDS:
             found[text].append(e)
     return found
 

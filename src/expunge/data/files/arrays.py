@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from expunge.core.errors import Problem
+from expunge.core.errors import FileFault, Problem
 from expunge.data.files.lines import BOM, LONGEST, STRICT, WIDE, Line, Refused, kind_of, no_file
 
 PIECE = 1 << 18  # bytes read at a time
@@ -306,7 +306,7 @@ class _Window:
 
     def _break(self, where: str, found: str, remedy: str) -> None:
         self.is_broken = True
-        self._problems.append(Problem(where, found, remedy))
+        self._problems.append(FileFault(where, found, remedy))
 
 
 _UNREADABLE, _NOTHING = object(), object()

@@ -18,7 +18,10 @@ from expunge.data.files.reading import Row, stem
 
 
 class Captions:
-    """Turns items into examples with an id ``PICTURE-0``, ``PICTURE-1`` … in the order of the files."""
+    """Turns items into examples with an id ``PICTURE-0``, ``PICTURE-1`` … in the order of the files.
+
+    A caption that is rejected keeps its number, so that those after it are called what they were.
+    """
 
     def __init__(self, intake: Intake):
         self._intake = intake
@@ -44,9 +47,12 @@ class Captions:
         if "image_id" in value:
             self._check_image_id(value["image_id"], value.get("image"), where)
         found = self._intake.picture(value["image"], where) if "image" in value else None
+        numbers = [self.number(value.get("image")) for _ in told]
         if len(tally.problems) > before or found is None:
             return []
-        return [(split, self.example(*found, caption, where)) for caption in told]
+        return [
+            (split, self.example(*found, caption, number, where)) for caption, number in zip(told, numbers, strict=True)
+        ]
 
     def _check_image_id(self, written: Any, image: Any, where: str) -> None:
         if (number := self._intake.number(written, "image_id", where)) is None or not isinstance(image, str):
@@ -56,10 +62,15 @@ class Captions:
             found = f"the image_id {written!r} is that of {held!r} at {first}, and here of {image!r}"
             self._intake.tally.wrong(where, found, "Give every picture its own image_id")
 
-    def example(self, name: str, picture: FilePicture, caption: str, where: str) -> Example:
+    def number(self, image: Any) -> int:
+        """That of the next caption of this picture, sound or not."""
+        if not isinstance(image, str):
+            return 0
+        self._count[image] += 1
+        return self._count[image] - 1
+
+    def example(self, name: str, picture: FilePicture, caption: str, number: int, where: str) -> Example:
         """Everybody who looks at the picture can say it: captions are shared knowledge."""
-        number = self._count[name]
-        self._count[name] += 1
         meaning = frozenset({normalised(caption)})
         return Example(
             f"{name}-{number}", picture, caption, name, self._intake.name, "shared", meaning, origin=where

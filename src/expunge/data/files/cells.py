@@ -18,7 +18,7 @@ from expunge.core.errors import DataError, Problem
 from expunge.core.types import Picture
 from expunge.data.files.lines import kind_of
 from expunge.data.files.parquet import columns, needed, placed_rows
-from expunge.data.files.pictures import Unreadable, content_key, decode, look_of, squared
+from expunge.data.files.pictures import Unreadable, content_key, decode, looks_of, squared
 
 KEPT_GROUPS = 4
 """Row groups of picture columns kept in memory; published files have a hundred pictures in each."""
@@ -34,6 +34,7 @@ class CellPicture:
     row: int
     key: str
     look: int | None = field(default=None, compare=False)  # perceptual hash
+    turned: tuple[int, ...] = field(default=(), compare=False)  # the same of the picture turned: ``looks_of()[1:]``
 
     def open(self, pixels: int) -> Image.Image:
         """RGB, ``pixels`` x ``pixels``. Raises ``DataError`` if the file is gone, broken, or no longer the same."""
@@ -83,7 +84,7 @@ class CellAlbum:
     """Pictures out of cells: every distinct content is decoded once, when it is met first."""
 
     def __init__(self) -> None:
-        self._looks: dict[str, int | Unreadable] = {}
+        self._looks: dict[str, tuple[int, ...] | Unreadable] = {}
 
     def take(self, cells: Cells, column: str, problems: list[Problem]) -> Picture | None:
         """The picture of a row, or None with the reason among the problems."""
@@ -98,14 +99,14 @@ class CellAlbum:
         key = content_key(data)
         if key not in self._looks:
             try:
-                self._looks[key] = look_of(decode(data))
+                self._looks[key] = looks_of(decode(data))
             except Unreadable as error:
                 self._looks[key] = error
-        look = self._looks[key]
-        if isinstance(look, Unreadable):
-            problems.append(Problem(cells.where, f"{column!r}: {look.found}", look.remedy))
+        looks = self._looks[key]
+        if isinstance(looks, Unreadable):
+            problems.append(Problem(cells.where, f"{column!r}: {looks.found}", looks.remedy))
             return None
-        return CellPicture(cells.file, column, cells.group, cells.row, key, look)
+        return CellPicture(cells.file, column, cells.group, cells.row, key, looks[0], looks[1:])
 
 
 @lru_cache(maxsize=KEPT_GROUPS)

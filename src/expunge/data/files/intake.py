@@ -22,7 +22,7 @@ from expunge.core.types import Corpus, Task
 from expunge.data.files import pictures
 from expunge.data.files.album import Album
 from expunge.data.files.arrays import read_items
-from expunge.data.files.lines import Line, kind_of, unsound
+from expunge.data.files.lines import Line, kind_of, unsound, unsound_name
 from expunge.data.files.manifest import Manifest
 from expunge.data.files.pictures import FilePicture
 from expunge.data.files.reading import Keys, Reading, Row, Tally, skipped, stem
@@ -121,6 +121,9 @@ class Intake:
             self.tally.wrong(where, f"'image' {wrong}", "Name the picture")
             return None
         name = stem(image)
+        if wrong := unsound_name(name):
+            self.tally.wrong(where, f"the name of the picture {image!r} {wrong}", "No request could say it: rename it")
+            return None
         held, first = self._stems.setdefault(name, (image, where))
         if held != image:
             found = f"the picture {image!r} is called {name!r}, as {held!r} at {first} is"
@@ -142,11 +145,11 @@ class Intake:
         """An id, which these files write as a whole number or as text; or None, and why not is said."""
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        if isinstance(value, str) and not unsound(value):
+        if isinstance(value, str) and not unsound_name(value):
             return value
         found = f"is {value}, no whole number" if isinstance(value, float) else f"is {kind_of(value)}"
         if isinstance(value, str):
-            found = unsound(value)
+            found = unsound_name(value)
         self.tally.wrong(where, f"{key!r} {found}", "An id is a whole number or a string")
         return None
 

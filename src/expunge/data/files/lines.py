@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -143,10 +144,18 @@ def unsound(value: Any) -> str:
     return ""
 
 
+_JOINERS = "\u200c\u200d"  # Persian and Indic names are written with them
+
+
 def unsound_name(value: Any) -> str:
-    """The same for an id or a group, which must also be free of line breaks and of white space at its ends."""
+    """The same for an id or a group, which must also be free of white space at its ends, line breaks, and whatever else
+    nobody sees (no-break spaces) but the joiners that some scripts need."""
     if wrong := unsound(value):
         return wrong
     if value != value.strip():
         return f"has white space at its ends ({value!r})"
-    return "" if value.isprintable() else f"holds a control character ({value!r})"
+    for number, character in enumerate(value, 1):
+        if not character.isprintable() and character not in _JOINERS:
+            name = unicodedata.name(character, "a control character")
+            return f"holds {name} (U+{ord(character):04X}) as its character {number} ({value!r})"
+    return ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from expunge.core.errors import ExpungeError, Problem
+from expunge.core.errors import ExpungeError, FileFault, Problem
 from expunge.data.files.lines import Line, no_file
 
 EXTRA = "parquet"
@@ -52,7 +52,7 @@ def placed_rows(path: Path, problems: list[Problem], wanted: Sequence[str] | Non
                 table = file.read_row_group(group, columns=list(wanted) if wanted else None)
             except (pyarrow.ArrowException, OSError) as error:
                 found = f"rows {number + 1} to {number + rows} cannot be read ({_plain(error)})"
-                problems.append(Problem(str(path), found, "Fetch it again"))
+                problems.append(FileFault(str(path), found, "Fetch it again"))
                 for row in range(rows):
                     yield Placed(f"{path}: row {number + row + 1}", None, group, row)
                 number += rows

@@ -26,6 +26,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from expunge.core.errors import DataError, Problem
 from expunge.core.refusal import Nearest
+from expunge.core.types import Picture
 
 POLICY = 1
 """Number of this policy: what was decoded under another one is decoded again."""
@@ -72,6 +73,12 @@ class FilePicture:
         return image.copy()
 
 
+def is_stored(picture: Picture) -> bool:
+    """Whether a picture lies in a file, or in a cell of one: then another that looks like it may be the same, saved
+    again. Drawn ones resemble each other by design. Who has a ``look`` and what it is ``turned`` is stored."""
+    return hasattr(picture, "look") and hasattr(picture, "turned")
+
+
 class _Shelf:
     """Squared pictures kept in memory until ``room`` bytes are used; what comes later is decoded every time.
 
@@ -101,10 +108,12 @@ def content_key(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def find_inside(name: str, root: Path) -> Path:
-    """The real path of ``name`` below ``root``; refuses what leaves it, also through a symbolic link."""
+def find_inside(name: str, root: Path, elsewhere: str = "if the pictures lie elsewhere: --images FOLDER") -> Path:
+    """The real path of ``name`` below ``root``; refuses what leaves it, also through a symbolic link.
+
+    ``elsewhere`` ends the remedies: what to do where the pictures lie in another folder.
+    """
     shown = repr(os.path.abspath(root))  # quoted, since a sentence goes on after it
-    elsewhere = "if the pictures lie elsewhere: --images FOLDER"
     stay = f"Name it relative to {shown}, and keep it there; {elsewhere}"
     if "\x00" in name or not name.strip():
         raise Unreadable("the picture has no usable name", stay)

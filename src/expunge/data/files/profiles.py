@@ -19,7 +19,7 @@ from typing import Any, Literal
 from expunge.core.identity import composed, normalised
 from expunge.core.types import Example, Form, Kind, Picture, Task
 from expunge.data import forms
-from expunge.data.files.lines import STRICT, Refused, kind_of, unsound
+from expunge.data.files.lines import STRICT, Refused, kind_of, unsound, unsound_name
 from expunge.data.files.reading import Keys, Tally
 from expunge.data.files.sentences import LOOKS, kind_of_sentence, split, told
 from expunge.data.forms import About
@@ -90,7 +90,7 @@ class Profiles:
         written = record.get("ID", "missing")
         if isinstance(written, int) and not isinstance(written, bool):
             written = str(written)
-        if wrong := unsound(written):
+        if wrong := unsound_name(written):
             self._tally.wrong(where, f"'ID' {wrong}", "Every person has an ID")
             return ""
         return composed(written)

@@ -6,13 +6,13 @@ captions). Whatever is wrong with one rejects that item alone, so that all of a 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from expunge.core.errors import Problem
+from expunge.core.errors import FileFault, Problem
 from expunge.core.identity import composed
 from expunge.core.refusal import Nearest
 from expunge.core.types import Corpus, Example, Task
@@ -30,7 +30,9 @@ Row = tuple[str, Example]
 class Reading:
     """``items`` = ``accepted`` + ``rejected``, with every reason in ``problems``; ``warnings`` stop nothing.
 
-    ``mentioned`` holds ids and groups of rejected items, so that a request for one of them is not called unknown.
+    ``mentioned`` counts rejected items by their ids and groups, so that a request for one is not called unknown.
+    ``stopping`` are the problems of whole files, which leaving out items does not mend. ``left_out`` is what of
+    ``mentioned`` was skipped.
     """
 
     name: str
@@ -39,10 +41,12 @@ class Reading:
     items: int
     accepted: int
     rejected: int
-    mentioned: frozenset[str] = field(default=frozenset())
+    mentioned: Mapping[str, int] = field(default_factory=dict)
     task: Task = "retrieval"
     licence: str = ""
     warnings: tuple[Problem, ...] = ()
+    stopping: tuple[Problem, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.accepted + self.rejected != self.items:
@@ -54,6 +58,7 @@ class Reading:
             self.name, parts["train"], parts["validation"], parts["test"], licence=self.licence,
             fingerprint=fingerprint(parts), task=self.task, warnings=self.warnings,
             asked={name.removeprefix(ASKED): some for name, some in parts.items() if name.startswith(ASKED)},
+            left_out=self.left_out,
         )  # fmt: skip
 
 
@@ -63,7 +68,8 @@ class Tally:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.rows: list[Row] = []
-        self.mentioned: set[str] = set()
+        self.mentioned: Counter[str] = Counter()
+        self._of_items: set[int] = set()  # which of the problems are those of an item
         self.items = self.accepted = self.rejected = 0
         self._taken: dict[str, tuple[str, str]] = {}  # composed id -> (id as written, where)
 
@@ -85,9 +91,12 @@ class Tally:
             self.items += 1
             told = len(self.problems)
             rows = turn(value, where) if value is not None else ()
+            if value is None and self.problems and not isinstance(self.problems[-1], FileFault):
+                told -= 1  # said by whoever read the item, just now
+            self._of_items.update(range(told, len(self.problems)))
             if value is None or len(self.problems) > told:
                 self.rejected += 1
-                self.mentioned |= {composed(name) for name in names(value or {})}
+                self.mentioned.update({composed(name.strip()) for name in names(value or {})})
             else:
                 self.accepted += 1
                 self.rows += rows
@@ -95,8 +104,8 @@ class Tally:
 
     def claim(self, value: Any, where: str, what: str = "id") -> None:
         """An id belongs to one item: in any of its Unicode spellings."""
-        if unsound_name(value):
-            return
+        if wrong := unsound_name(value):
+            return self.wrong(where, f"the {what} {wrong}", "A request could not name it: mend it")
         if (name := composed(value)) not in self._taken:
             self._taken[name] = (value, where)
             return
@@ -110,7 +119,8 @@ class Tally:
     def reading(self, name: str, task: Task, licence: str = "", warnings: Sequence[Problem] = ()) -> Reading:
         return Reading(
             name, with_facts(self.rows), tuple(self.problems), self.items, self.accepted, self.rejected,
-            frozenset(self.mentioned), task, licence, tuple(warnings),
+            dict(self.mentioned), task, licence, tuple(warnings),
+            tuple(p for number, p in enumerate(self.problems) if number not in self._of_items),
         )  # fmt: skip
 
 
@@ -130,20 +140,23 @@ def with_facts(rows: Iterable[Row]) -> dict[str, tuple[Example, ...]]:
 
 
 def skipped(reading: Reading) -> Reading:
-    """The same with its problems as warnings: what could not be used is left out, and said, instead of stopping."""
-    if not reading.problems:
+    """The same with the problems of its items as warnings: what could not be used is left out, and said, instead of
+    stopping. A file that is broken as a whole stops all the same, since nobody knows what else it held."""
+    problems = tuple(p for p in reading.problems if p not in reading.stopping)
+    if not problems:
         return reading
     total = f"{reading.rejected:,} of {reading.items:,} items are left out"
-    said = Problem(reading.name, total, "What was asked for of them cannot be forgotten")
-    warnings = (*reading.warnings, said, *reading.problems[:SHOWN])
-    return replace(reading, problems=(), mentioned=frozenset(), warnings=warnings)
+    said = Problem(reading.name, total, "Nothing of them can be forgotten: who asks for one is refused")
+    warnings = (*reading.warnings, said, *problems[:SHOWN])
+    return replace(reading, problems=reading.stopping, left_out=reading.mentioned, warnings=warnings)
 
 
 SHOWN = 20
 
 
 def joined(name: str, readings: Sequence[Reading]) -> Reading:
-    """Several data sets as one, for a model that was trained on all of them. An id that two of them use is refused."""
+    """Several data sets as one, for a model that was trained on all of them. An id or a group that two of them use is
+    refused: a request for it would mean both."""
     first = readings[0]
     parts = {split: tuple(e for r in readings for e in r.parts[split]) for split in SPLITS}
     problems = [p for r in readings for p in r.problems]
@@ -151,11 +164,26 @@ def joined(name: str, readings: Sequence[Reading]) -> Reading:
     for e in (e for part in parts.values() for e in part):
         if (other := seen.setdefault(e.id, e)) is not e:
             problems.append(Problem(e.origin, f"the id {e.id!r} was already used at {other.origin}", "Rename one"))
+    held: dict[str, tuple[str, Example]] = {}
+    for r in readings:
+        for group, e in {e.group: e for split in SPLITS for e in reversed(r.parts[split]) if e.group}.items():
+            owner, other = held.setdefault(group, (r.name, e))
+            if owner != r.name:
+                found = f"the group {group!r} is also one of {owner}, at {other.origin}"
+                problems.append(Problem(e.origin, found, "Rename one: a request would mean both"))
     items, accepted, rejected = (sum(getattr(r, n) for r in readings) for n in ("items", "accepted", "rejected"))
     return Reading(
-        name, parts, tuple(problems), items, accepted, rejected, frozenset().union(*(r.mentioned for r in readings)),
-        first.task, " ".join(r.licence for r in readings), tuple(w for r in readings for w in r.warnings),
+        name, parts, tuple(problems), items, accepted, rejected, _added(r.mentioned for r in readings), first.task,
+        " ".join(r.licence for r in readings), tuple(w for r in readings for w in r.warnings), tuple(problems),
+        _added(r.left_out for r in readings),
     )  # fmt: skip
+
+
+def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return dict(total)
 
 
 # ---------------------------------------------------------------------------------------------- one item
