@@ -9,7 +9,7 @@ from expunge.core.errors import ExpungeError
 from expunge.core.run import Run
 from expunge.core.types import Splits
 from expunge.testing import small_albef, small_corpus, small_splits
-from expunge.train.fit import Schedule, fit
+from expunge.train.fit import Schedule, _factor, _optimizer, fit
 from expunge.train.originals import Recipe, own_recipe, train_original
 
 
@@ -142,3 +142,38 @@ def test_steps_have_a_least_and_a_most():
     model, forget = small_albef(), small_splits().retain[:10]
     fit(model, loss, Splits(forget, ()), Run(0), Schedule(epochs=9, lr=1e-3, batch=4, most_steps=5))
     assert seen == [4, 4, 2, 4, 4]
+
+
+def test_the_rate_warms_up_and_falls_by_a_cosine():
+    schedule = Schedule(epochs=1, lr=1.0, batch=1, warmup=0.2, floor=0.1)
+    found = [_factor(step, 10, schedule) for step in range(10)]
+    assert found[:2] == [0.5, 1.0] and found[2] == 1.0
+    # half way down after the warm-up (four of eight steps) it stands half way between the peak and the floor
+    assert found[6] == pytest.approx(0.55) and found[9] == pytest.approx(0.1 + 0.45 * (1 + math.cos(math.pi * 7 / 8)))
+    assert found[2:] == sorted(found[2:], reverse=True)
+
+
+def test_only_matrices_decay():
+    model = small_albef()
+    trained = [p for p in model.module.parameters() if p.requires_grad]
+    made = _optimizer(trained, Schedule(epochs=1, lr=1e-3, batch=1, weight_decay=0.3))
+    kinds = {len(group["params"]): group["weight_decay"] for group in made.param_groups}
+    few, many = sum(p.ndim <= 1 for p in trained), sum(p.ndim > 1 for p in trained)
+    assert few != many and kinds == {many: 0.3, few: 0.0}
+
+
+def test_another_seed_draws_others_in_another_order():
+    def walked(seed: int) -> list[list[str]]:
+        seen: list[list[str]] = []
+        model = small_albef()
+
+        def loss(forget, retain):
+            seen.append([e.id for e in (*forget, *retain)])
+            return {"task": model.loss(model.collate(forget)).mean()}
+
+        fit(
+            model, loss, small_splits(), Run(seed), Schedule(epochs=1, lr=1e-4, batch=4, retain_ratio=1.0, most_steps=3)
+        )
+        return seen
+
+    assert walked(0) == walked(0) != walked(1)
