@@ -31,7 +31,7 @@ from expunge.evals.summary import summarise
 from expunge.outcome import RunResult, make_record, question, unlearn, write
 from expunge.report import page
 from expunge.requests import checking
-from expunge.scenario import Scenario, asked_of_data
+from expunge.scenario import Scenario, read_corpus
 from expunge.zoo import shelf
 
 Who = str | Mapping[str, Any] | Sequence[Any]
@@ -81,13 +81,8 @@ def examine(
 
     Every picture is decoded, also those of a public data set that an earlier start found sound.
     """
-    asked = asked_of_data(data, images, data_options, task)
-    found: Any = data
-    if not plugins.is_path(str(data)):
-        found = plugins.read_data(str(data), **asked, fresh=True, progress=progress or Silent())
-    return checking.examine(
-        found, request, root=images, allow_leakage=allow_leakage, include_near=include_near, task=task
-    )
+    found = read_corpus(data, images, data_options, task, progress or Silent(), fresh=True)
+    return checking.examine(found, request, allow_leakage=allow_leakage, include_near=include_near, task=task)
 
 
 def forget(

@@ -76,7 +76,7 @@ class Scenario:
         shelf.locate(model)  # a name that does not exist is said at once
         own = plugins.is_own(str(data))
         recipe = recipe_of(data, pretrained, make_original)
-        reading = _read(data, images, data_options, task, progress)
+        reading = read_corpus(data, images, data_options, task, progress)
         found = checking.examine(reading, forget, allow_leakage=allow_leakage, include_near=include_near, task=task)
         if found.findings.problems:
             raise DataError(found.findings.problems)
@@ -252,25 +252,29 @@ def load_corpus(
     progress: Progress | None = None,
 ) -> Corpus:
     """The data set of a task. ``images`` is where one's own data have their pictures."""
-    given = {"progress": progress} if progress is not None and not plugins.is_path(str(data)) else {}
-    return plugins.load_data(str(data), **asked_of_data(data, images, data_options, task), **given)
+    return plugins.load_data(str(data), **_asked_of_data(data, images, data_options, task, progress=progress))
 
 
-def _read(
-    data: str | Path, images: str | Path | None, data_options: Mapping[str, Any] | None, task: Task, progress: Progress
-) -> Corpus | Reading:
-    """The same with whatever is wrong with it; a corpus where the data is drawn, or the data set tells all at once."""
-    given = {} if plugins.is_path(str(data)) else {"progress": progress}
-    return plugins.read_data(str(data), **asked_of_data(data, images, data_options, task), **given)
-
-
-def asked_of_data(
+def read_corpus(
     data: str | Path,
-    images: str | Path | None = None,
-    data_options: Mapping[str, Any] | None = None,
-    task: Task = "retrieval",
+    images: str | Path | None,
+    data_options: Mapping[str, Any] | None,
+    task: Task,
+    progress: Progress,
+    *,
+    fresh: bool | None = None,
+) -> Corpus | Reading:
+    """The same with whatever is wrong with it; a corpus where the data is drawn, or the data set tells all at once.
+    ``fresh`` looks at everything again."""
+    given = {"progress": progress, "fresh": fresh}
+    return plugins.read_data(str(data), **_asked_of_data(data, images, data_options, task, **given))
+
+
+def _asked_of_data(
+    data: str | Path, images: str | Path | None, data_options: Mapping[str, Any] | None, task: Task, **given: Any
 ) -> dict[str, Any]:
-    """The words that a data set's ``load`` or ``read`` is called with. Raises ExpungeError for what it cannot serve."""
+    """The words that a data set's ``load`` or ``read`` is called with. Of ``given`` those that are not None, and none
+    for a file of one's own. Raises ExpungeError for what it cannot serve."""
     check_task(task)
     asked = dict(data_options or {})
     if "task" in asked:
@@ -287,7 +291,7 @@ def asked_of_data(
         asked["root" if is_path else "images"] = images
     if task != "retrieval":  # questions and statements are other examples of the same world
         asked["task"] = task
-    return asked
+    return asked if is_path else asked | {name: value for name, value in given.items() if value is not None}
 
 
 def draw(corpus: Corpus, size: int, unit: Unit, seed: int, source: str = "") -> tuple[str, ...]:

@@ -53,4 +53,5 @@ def _named(text: Sequence[str], subject: Collection[str], values: Collection[fro
         value: min(abs(i - j) for word in value for i in places[word] for other in subject for j in places[other])
         for value in held
     }
-    return [value for value in held if apart[value] == min(apart.values())]
+    nearest = min(apart.values(), default=0)
+    return [value for value in held if apart[value] == nearest]

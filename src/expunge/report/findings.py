@@ -11,7 +11,7 @@ from typing import Any
 
 from expunge.core.record import Score
 from expunge.report import printed
-from expunge.report.grid import GridBlock, GridCell, Line, Panel, Results, Sheet, group_of, size_of
+from expunge.report.grid import GridBlock, GridCell, Line, Panel, Results, Sheet, column_group, size_of
 from expunge.report.measures import finite, number, signed
 from expunge.report.plots import split_words
 
@@ -58,7 +58,7 @@ def found(results: Results) -> Iterable[tuple[GridBlock, Findings]]:
 
 def place(results: Results, block: GridBlock) -> str:
     """Where a block stands, in one line."""
-    return f"{group_of(results.blocks, block)}, {size_of(block)}"
+    return f"{column_group(results.blocks, block)}, {size_of(block)}"
 
 
 def sheets(results: Results) -> list[Sheet]:

@@ -103,7 +103,7 @@ def size_of(block: GridBlock) -> str:
     return f"{block.size} {UNITS.get(block.unit, 'forgotten')}"
 
 
-def group_of(blocks: Sequence[GridBlock], block: GridBlock) -> str:
+def column_group(blocks: Sequence[GridBlock], block: GridBlock) -> str:
     """Scenario and task of a block, and its model where ``blocks`` have several."""
     parts = [block.scenario, TASKS.get(block.task, block.task.replace("_", " "))]
     if len({one.model for one in blocks}) > 1:

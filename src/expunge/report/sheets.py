@@ -22,7 +22,7 @@ from expunge.report.grid import (
     Panel,
     Results,
     Sheet,
-    group_of,
+    column_group,
     size_of,
 )
 from expunge.report.measures import BY_KEY, competes, finite, number, signed
@@ -128,12 +128,7 @@ def everything(results: Results) -> Sheet:
         keys = [k for k in (*BY_KEY, *AVERAGES, *HIGHER, *COSTS) if k in here]
         if keys:
             panels.append(_panel(results, block, keys))
-    return Sheet(
-        "everything",
-        "Everything measured",
-        "Whatever some row has, marked as above.",
-        tuple(panels),
-    )
+    return Sheet("everything", "Everything measured", "Whatever some row has, marked as above.", tuple(panels))
 
 
 def beside(results: Results) -> Sheet:
@@ -227,7 +222,7 @@ def _where(results: Results, block: GridBlock) -> tuple[str, str]:
     for one in results.blocks:
         sizes.setdefault((one.scenario, one.task, one.model), []).append(one.size)
     same = len({tuple(found) for found in sizes.values()}) == 1
-    group, size = group_of(results.blocks, block), size_of(block)
+    group, size = column_group(results.blocks, block), size_of(block)
     size += f", {len(block.seeds)} seed{'s' if len(block.seeds) != 1 else ''}"
     return (size, group) if same else ("", f"{group}, {size}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from expunge.core.groups import group_of
 from expunge.core.identity import composed, normalised
 from expunge.core.refusal import Nearest, place
 from expunge.core.types import Corpus, Example
@@ -145,7 +146,7 @@ class Register:
                 remedy = f"The nearest is {said!r} ({place(nearest)}): ask for it if it is meant, or by id"
             return Fate("not found", found=f"no training text says {text!r}", remedy=remedy)
         # The same words about several people: guessing whom was meant is not ours to do.
-        about = {e.group if e.group is not None else e.image.key or e.id: e for e in hits}
+        about = {group_of(e): e for e in hits}
         if len(about) > 1:
             some = ", ".join(place(e) for e in list(about.values())[:3])
             found = f"the text {text!r} stands for {len(about)} different subjects ({some})"
