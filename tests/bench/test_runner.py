@@ -19,6 +19,8 @@ from expunge.bench import runner
 from expunge.bench.board import _Lines, at_work, sentence
 from expunge.bench.cells import Cell, Setting, Shelf
 from expunge.bench.harvest import harvest
+from expunge.core import cache
+from expunge.core.cache import cached
 from expunge.core.errors import ExpungeError
 
 
@@ -180,6 +182,53 @@ def test_a_worker_stays_with_its_setting_and_enters_another_workers_last(tmp_pat
                 patch.setattr(runner.time, "sleep", waiting)
                 runner.work(cells, shelf, measure)
     assert asked == ["b", "b", "b", "c", "c", "c", "a", "a"]
+
+
+def test_a_cell_that_needs_what_another_is_making_is_put_back_and_waited_for_last(tmp_path, monkeypatch):
+    cells, shelf, order = grid(3), Shelf(tmp_path / "grid"), []
+
+    def measure(cell, progress):
+        def make(folder):
+            (folder / "model").write_text("one")
+
+        order.append(cell.setting.seed)
+        if cell != cells[2]:
+            cached({"original of": "both"}, make, tmp_path / "cache")
+        return scored(cell)
+
+    def measure_here(folder):
+        """Another worker makes the original until this one has nothing else to do."""
+        (folder / "model").write_text("one")
+
+        def slept(_):
+            monkeypatch.undo()
+            raise Released
+
+        monkeypatch.setattr(runner.time, "sleep", slept)
+        with pytest.raises(Released):
+            runner.work(cells, shelf, measure)
+
+    class Released(Exception):
+        pass
+
+    cached({"original of": "both"}, measure_here, tmp_path / "cache")
+    assert order == [0, 1, 2, 0, 1] and [shelf.state(cell) for cell in cells] == ["missing", "missing", "done"]
+    assert runner.work(cells, shelf, measure) == 2
+    assert not list((shelf.folder / "running").iterdir()) and not list((shelf.folder / "failed").iterdir())
+
+
+def test_with_nothing_else_left_a_worker_waits(tmp_path, monkeypatch):
+    (cell,), shelf, waited = grid(1), Shelf(tmp_path), []
+
+    def measure(cell, progress):
+        waited.append(cache._WAITS.get())
+        if not waited[-1]:
+            raise cache.Busy
+        return scored(cell)
+
+    monkeypatch.setattr(runner.time, "sleep", lambda _: None)
+    assert runner.work([cell], shelf, measure) == 1
+    assert waited == [False, True] and cache._WAITS.get()
 
 
 def test_progress_says_what_runs_and_how_long_is_left(tmp_path):

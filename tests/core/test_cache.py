@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from expunge.core.cache import cache_root, cached
+from expunge.core.cache import Busy, cache_root, cached, without_waiting
 from expunge.core.errors import ExpungeError
 
 
@@ -54,6 +54,21 @@ def test_what_was_damaged_is_built_again(root):
     build = Builder()
     (cached({"k": 1}, build) / "weights").unlink()
     assert (cached({"k": 1}, build) / "weights").read_text() == "built 2"
+
+
+def test_whoever_does_not_wait_is_told_that_another_is_making_it(root):
+    inner, outer = Builder(), Builder()
+
+    def build(folder: Path) -> None:
+        with without_waiting(), pytest.raises(Busy):
+            cached({"k": 1}, inner)
+        assert cached({"k": 2}, inner)
+        outer(folder)
+
+    place = cached({"k": 1}, build)
+    with without_waiting():
+        assert cached({"k": 1}, inner) == place
+    assert (inner.times, outer.times) == (1, 1)
 
 
 def test_two_processes_build_once(root):

@@ -7,13 +7,13 @@ stopped, or dies, a worker first saves what it trains.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -25,6 +25,7 @@ from expunge.bench import plan as plans
 from expunge.bench.cells import Cell, Setting, Shelf, folder_of
 from expunge.bench.locking import check_locks
 from expunge.core.atomic import replace_file
+from expunge.core.cache import Busy, without_waiting
 from expunge.core.folder import explained
 from expunge.core.run import Progress
 from expunge.core.spec import canonical
@@ -126,15 +127,16 @@ def work(cells: Sequence[Cell], shelf: Shelf, measure: Callable[[Cell, Progress]
     """One worker, in this process: returns how many cells it settled. Cells that others hold are come back to.
 
     A worker stays with a setting as long as it has cells, and enters one where it meets another worker last: cells of
-    a setting share models and anchors, and whoever needs what another is just making would wait for it.
+    a setting share models and anchors. A cell that needs what another is just making is put back, too, and waited for
+    when nothing else is left.
     """
     if measure is None:
         from expunge.bench.workshop import Workshop
 
         measure = Workshop(shelf.folder).measure
-    settled, mine = 0, None
+    settled, mine, waits = 0, None, False
     while left := [cell for cell in cells if not shelf.is_settled(cell)]:
-        found_any = False
+        found_any, put_back = False, False
         shared: list[Setting] = []
         while left:
             left.sort(key=lambda cell: 0 if cell.setting == mine else 2 if cell.setting in shared else 1)  # stable
@@ -143,25 +145,34 @@ def work(cells: Sequence[Cell], shelf: Shelf, measure: Callable[[Cell, Progress]
                 if not ours:
                     shared.append(cell.setting)
                 elif not shelf.is_settled(cell):  # nobody was faster
-                    found_any, mine = True, cell.setting
-                    _settle(cell, shelf, measure)
-                    settled += 1
+                    if _settle(cell, shelf, measure, waits):
+                        found_any, waits, mine = True, False, cell.setting
+                        settled += 1
+                    else:
+                        put_back, mine = True, None
+                        shared.append(cell.setting)
         if not found_any:
+            waits = put_back
             time.sleep(POLL_S)
     return settled
 
 
-def _settle(cell: Cell, shelf: Shelf, measure: Callable[[Cell, Progress], dict[str, Any]]) -> None:
+def _settle(cell: Cell, shelf: Shelf, measure: Callable[[Cell, Progress], dict[str, Any]], waits: bool) -> bool:
+    """Measure a claimed cell. False, and nothing kept, where it needs what another is making and does not wait."""
     since = time.time()
     shelf.note(cell, since)
     try:
-        measured = measure(cell, Noted(cell, shelf, since))
+        with nullcontext() if waits else without_waiting():
+            measured = measure(cell, Noted(cell, shelf, since))
+    except Busy:
+        return False
     except Exception as error:  # the grid goes on; the failure is kept and reported
         from expunge.core.environment import environment
 
         shelf.fail(cell, error, environment(), time.time() - since)
     else:
         shelf.finish(cell, measured)
+    return True
 
 
 class Noted:
@@ -236,7 +247,7 @@ def _stop(started: Sequence[BaseProcess], ours: Connection) -> bool:
     return not left
 
 
-@contextlib.contextmanager
+@contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Share the cores among the workers, unless somebody decided already."""
     if "OMP_NUM_THREADS" in os.environ:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,22 @@ from expunge.core.folder import open_run, scratch, staged
 from expunge.core.spec import canonical, digest
 
 KEY = "key.json"
+_WAITS: ContextVar[bool] = ContextVar("whether to wait for what another process is making", default=True)
+
+
+class Busy(BaseException):
+    """Another process is making what is asked for. No error: nothing that handles errors on the way may take it for
+    one (as with an interrupt), so it is no ``Exception``."""
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Here ``cached`` raises Busy where it would wait for another process."""
+    before = _WAITS.set(False)
+    try:
+        yield
+    finally:
+        _WAITS.reset(before)
 
 
 def cache_root() -> Path:
@@ -35,8 +52,8 @@ def cached(key: Mapping[str, Any], build: Callable[[Path], None], root: Path | N
     """The folder that ``build`` filled for ``key``; builds it when it is not there, or not whole.
 
     Everything that changes the result belongs into ``key``: the recipe and its version, the data's fingerprint, the
-    seed. Two processes that ask at once build once: the second waits for the first and takes what it made. ``root`` is
-    where it is kept, by default ``cache_root()``.
+    seed. Two processes that ask at once build once: the second waits for the first and takes what it made, or raises
+    Busy (``without_waiting``). ``root`` is where it is kept, by default ``cache_root()``.
     """
     folder = (root or cache_root()) / digest(key)[:32]
     if ranks.count() > 1:
@@ -76,13 +93,15 @@ def _emptied(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(folder: Path, root: Path | None) -> Iterator[None]:
-    """Whoever else wants to prepare the same waits here."""
-    from filelock import FileLock
+    """Whoever else wants to prepare the same waits here, or is told that somebody does."""
+    from filelock import FileLock, Timeout
 
     lock = FileLock(folder.with_suffix(".lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.acquire(blocking=_WAITS.get())
+    except Timeout as held:
+        raise Busy(f"another process is making {folder}") from held
     except OSError as error:
         reason = f"in {folder.parent}: {error.strerror or error}."
         if root is not None:
