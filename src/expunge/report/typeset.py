@@ -80,11 +80,12 @@ def _provenance(results: Results) -> str:
     for n, told in results.environments:
         hardware = told.get("hardware", {})
         dirty = " with changes" if told.get("dirty") else ""
+        arithmetic = f"{hardware['precision']}, " if "precision" in hardware else ""
         versions = ", ".join(f"{k} {v}" for k, v in sorted(told.get("versions", {}).items()) if k in _NAMED)
         lines.append(
             f"* {n} cells: commit `{(told.get('commit') or 'unknown')[:12]}`{dirty}, {hardware.get('processor', '?')}, "
-            f"{hardware.get('cores', '?')} cores, {told.get('platform', '?')}, Python {told.get('python', '?')}, "
-            f"{versions}"
+            f"{hardware.get('cores', '?')} cores, {arithmetic}{told.get('platform', '?')}, "
+            f"Python {told.get('python', '?')}, {versions}"
         )
     if results.paper:
         lines.append(f"* Paper: {source(results.paper)}")

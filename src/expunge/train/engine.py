@@ -23,11 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core import ranks
+from expunge.core.arithmetic import fast_precision
 from expunge.core.delta import fingerprint
 from expunge.core.errors import ExpungeError
 from expunge.core.scale import Scale
 from expunge.core.types import Example
-from expunge.train.precision import fast_precision, quick
+from expunge.train.precision import quick
 from expunge.train.resuming import Moments, Stateful, Weights
 from expunge.train.rows import sharing
 

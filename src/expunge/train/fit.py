@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from expunge.core.arithmetic import fast_precision
 from expunge.core.errors import Diverged, ExpungeError
 from expunge.core.options import senseless
 from expunge.core.run import Run
 from expunge.core.types import Example, Splits, Work
 from expunge.train.engine import Engine, Loss, Terms
-from expunge.train.precision import fast_precision, quick, repeatable
+from expunge.train.precision import quick, repeatable
 from expunge.train.resuming import Stateful, Walk, lasting
 
 __all__ = ["Enough", "Loss", "Schedule", "Terms", "fast_precision", "fit", "quick", "repeatable"]

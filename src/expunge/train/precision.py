@@ -45,9 +45,3 @@ def quick(precision: str):
     if kind == "cpu":
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
     return stack
-
-
-def fast_precision() -> str:
-    """ "bf16" where the hardware computes in it, "fp32" elsewhere: emulated bfloat16 is slower."""
-    has = torch.cuda.is_available() or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if has else "fp32"
