@@ -88,6 +88,27 @@ def line(panel, label):
     return next(line for line in panel.lines if line.label == label)
 
 
+def test_what_a_shared_model_could_not_be_asked_is_not_drawn_and_machines_come_by_their_share(folder, tmp_path):
+    """One draw of the model before has no MI, one of the retrained ones no number at all for what is tested."""
+    plan = json.loads((folder / plans.PLAN).read_text())
+    (tmp_path / plans.PLAN).write_text(json.dumps(plan))
+    shelf, block = Shelf(tmp_path), plan["blocks"][0]
+    for number, one in enumerate(plan["cells"]):
+        if told := Shelf(folder).result(one):
+            told["environment"] = {"seed": number, "commit": "few" if number < 3 else "many"}
+            if one == block["before"]["1"]:
+                told["scores"]["mi"]["value"] = None
+            if one == block["retrained"]["2"]:
+                del told["scores"]["r_test"]
+            shelf.adopt(told)
+    found = harvest(tmp_path)
+    stages = found.blocks[0].stages
+    assert {name: score.value for name, score in stages["before"].items()} == {"r_forget": 90.0, "r_test": 92.0}
+    # (14 + 15 + 13) / 3 and (10 + 12 + 14) / 3
+    assert {name: score.value for name, score in stages["retrained"].items()} == {"mi": 14.0, "r_forget": 12.0}
+    assert found.environments == ((found.done - 3, {"commit": "many"}), (3, {"commit": "few"})) and found.done > 6
+
+
 def test_the_main_table_has_the_right_numbers(results):
     panel = main(results).panels[0]
     assert panel.heads == ("MI (Δ)", "R@D_f (Δ)", "R@D_test (Δ)", "Avg.G", "T (s)")
