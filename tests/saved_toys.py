@@ -1,7 +1,9 @@
-"""Generators at toy size in folders that diffusers and transformers wrote themselves, with their own tokenizers."""
+"""Generators and chat models at toy size in folders that diffusers and transformers wrote themselves, with their own
+tokenizers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,23 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTokenizer,
+    CLIPVisionConfig,
     GPT2Tokenizer,
+    LlamaConfig,
+    LlamaTokenizer,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     OPTConfig,
+    Qwen2Tokenizer,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     T5Config,
     T5Tokenizer,
 )  # fmt: skip
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 ENDS = {"set_alpha_to_one": False, "steps_offset": 1}
@@ -151,3 +163,86 @@ def save_writer(kind: str, folder: Path, shards: str = "5GB") -> Path:
     model.save_pretrained(folder, max_shard_size=shards)
     processor.save_pretrained(folder)
     return folder
+
+
+# ---------------------------------------------------------------------------------------------- chat models
+
+LLAVA_TEMPLATE = """\
+{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': ' }}{% endif %}\
+{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}\
+{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' ' }}{% endfor %}\
+{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"""
+QWEN_TEMPLATE = """\
+{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system
+You are a helpful assistant.<|im_end|>
+{% endif %}<|im_start|>{{ message['role'] }}
+{% for content in message['content'] %}{% if content['type'] == 'image' %}\
+<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+QWEN_MARKS = [
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
+    "<|video_pad|>",
+]  # fmt: skip
+LANGUAGE = {
+    "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}  # fmt: skip
+
+
+def save_llava(folder: Path, texts: Sequence[str], seed: int = 3) -> Path:
+    """As the released ones: a CLIP tower, a Llama with a head of its own, turns that end with the next one's name."""
+    torch.manual_seed(seed)
+    tokenizer = LlamaTokenizer().train_new_from_iterator(_words(texts), 400, new_special_tokens=["<image>", "<pad>"])
+    tokenizer.pad_token = "<pad>"
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8
+    )
+    language = LlamaConfig(
+        **LANGUAGE, hidden_size=16, vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    picture = tokenizer.convert_tokens_to_ids("<image>")
+    config = LlavaConfig(vision_config=vision, text_config=language, image_token_id=picture, image_seq_length=4)
+    image = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    processor = LlavaProcessor(
+        image, tokenizer, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+        chat_template=LLAVA_TEMPLATE,
+    )  # fmt: skip
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def save_qwen2_vl(folder: Path, texts: Sequence[str], seed: int = 3) -> Path:
+    """As the released ones: turns between marks behind a system's. Its processor needs torchvision, so its parts are
+    saved each for itself."""
+    torch.manual_seed(seed)
+    tokenizer = Qwen2Tokenizer().train_new_from_iterator(_words(texts), 400, new_special_tokens=QWEN_MARKS)
+    tokenizer.eos_token, tokenizer.chat_template = "<|im_end|>", QWEN_TEMPLATE
+    ids = dict(zip(QWEN_MARKS, tokenizer.convert_tokens_to_ids(QWEN_MARKS)))
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2]}
+    config = Qwen2VLConfig(
+        text_config={
+            **LANGUAGE, "hidden_size": 32, "vocab_size": len(tokenizer), "rope_parameters": rope,
+            "bos_token_id": ids["<|endoftext|>"], "eos_token_id": ids["<|im_end|>"],
+            "pad_token_id": ids["<|endoftext|>"],
+        },
+        vision_config={
+            "depth": 2, "num_heads": 2, "patch_size": 8, "embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2,
+        },
+        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
+    )  # fmt: skip
+    image = Qwen2VLImageProcessorPil(patch_size=8, size={"shortest_edge": 32 * 32, "longest_edge": 32 * 32})
+    Qwen2VLForConditionalGeneration(config).save_pretrained(folder)
+    image.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _words(texts: Sequence[str]) -> list[list[str]]:
+    return [[word for text in (*texts, "USER: ASSISTANT:") for word in text.split()]]
+
+
+CHAT = {"llava": save_llava, "qwen2_vl": save_qwen2_vl}

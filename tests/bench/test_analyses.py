@@ -25,6 +25,7 @@ from expunge.report.illustrations import illustrations
 from expunge.scenario import Scenario
 from expunge.testing import small_albef, small_corpus, small_painter, small_writer
 from expunge.zoo import originals
+from typesetting import complaints, needs_tex
 
 pytestmark = pytest.mark.slow
 
@@ -271,6 +272,11 @@ def test_everything_is_drawn_into_the_page_and_as_files(folder, results):
     assert "p{0." in tex and not re.search("[θ±’]", tex)
     assert "modality_consistent_control" in drawn.files["csv"].read_text()
     assert grid_page.page(results) == grid_page.page(results)
+
+
+@needs_tex
+def test_what_the_paper_shows_beside_its_tables_compiles_and_fits_a_page(results, tmp_path):
+    assert complaints(typeset.latex(results), tmp_path) == []
 
 
 def test_of_your_own_data_only_numbers_are_kept(world):

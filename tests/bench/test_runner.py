@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from tests.bench.bench_toys import suite_text, write_methods, write_own_data
@@ -289,56 +290,54 @@ def numbers(file) -> list[dict]:
         return [row for row in csv.DictReader(opened) if row["column"] not in ("seconds", "memory")]
 
 
-KILLER = """
-import os, random, signal, sys, time
-from expunge.bench import runner, drawing
-from expunge.bench.cells import Shelf, folder_of
-import expunge.bench.workshop
+KILLING = Path(__file__).with_name("killing_cells.py")
+STEPS = 40
 
-suite, out, kills = sys.argv[1], sys.argv[2], int(sys.argv[3])
-made, shelf = runner.prepare(suite, out)
 
-def worker():
-    if not (child := os.fork()):
-        runner.work(made.cells(), Shelf(out))
-        os._exit(0)
-    return child
+def worked(place: Path, name: str, kills: int) -> tuple[Path, dict]:
+    """The grid of ``killed.toml`` in a folder of its own, by workers of which the first ``kills`` are killed."""
+    words = [str(place / "killed.toml"), str(place / name), str(kills), "7"]
+    done = subprocess.run(
+        [sys.executable, str(KILLING), *words], capture_output=True, text=True, timeout=800, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return place / name, json.loads(done.stdout.splitlines()[-1])
 
-if kills:
-    rng, killed = random.Random(int(sys.argv[4])), 0
-    for turn in range(kills):
-        child = worker()
-        time.sleep(rng.uniform(0, float(sys.argv[5])))
-        os.kill(child, signal.SIGKILL)
-        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    print("killed", killed, "missing", runner.status(made.cells(), shelf).missing)
-start = time.monotonic()
-assert os.waitpid(worker(), 0)[1] == 0
-print("took", time.monotonic() - start)
-drawing.draw(folder_of(made.suite.name, out))
-"""
+
+def beginnings(out: Path) -> dict[int, int]:
+    """The first step that each process took."""
+    found: dict[int, int] = {}
+    for line in (out / "steps").read_text().splitlines():
+        process, step = map(int, line.split())
+        found.setdefault(process, step)
+    return found
 
 
 @pytest.mark.slow
 def test_ten_kills_and_a_resume_give_the_uninterrupted_table(place):
-    (place / "killed.toml").write_text(
-        suite_text('["nothing", "./quick.py", "./slow.py"]', seeds="[0, 1]", sizes="[1]")
-    )
+    """Killed when a cell, or a step of a training, has just been done; each training goes on from its last step."""
+    trained = f'{{name = "multidelete", options = {{epochs = 1, least_steps = {STEPS}, batch = 6}}}}'
+    methods = f'["nothing", "./quick.py", {trained}, "./slow.py"]'
+    (place / "killed.toml").write_text(suite_text(methods, seeds="[0, 1]", sizes="[1]"))
+    straight, _ = worked(place, "straight", 0)
+    resumed, told = worked(place, "killed", 10)
+    assert len(told["kills"]) == 10 and 0 < told["missing"] < told["total"] == 8, told
 
-    def run(name, *more):
-        done = subprocess.run(
-            [sys.executable, "-c", KILLER, str(place / "killed.toml"), str(place / name), *more],
-            capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout.split()
+    saved = [0, *(kill["saved"] for kill in told["kills"])]
+    processes, began = [*(kill["process"] for kill in told["kills"]), told["last"]], beginnings(resumed)
+    assert [began.get(p, step % STEPS) for p, step in zip(processes, saved)] == [step % STEPS for step in saved]
+    assert sum(0 < began.get(process, 0) for process in processes) > 2, "no training went on from a step"
+    assert set(beginnings(straight).values()) == {0}
 
-    took = float(run("straight", "0")[1])
-    told = run("killed", "10", "7", str(took / 6))
-    assert int(told[1]) == 10 and int(told[3]) > 0, "every kill must come before the grid is whole"
-    straight, resumed = (place / name / "killed" / "tables" / "killed.csv" for name in ("straight", "killed"))
-    assert numbers(straight) == numbers(resumed) and len(numbers(straight)) > 15
-    assert not list((place / "killed" / "failed").iterdir())
+    tables = [numbers(out / "killed" / "tables" / "killed.csv") for out in (straight, resumed)]
+    assert tables[0] == tables[1] and len(tables[0]) > 15
+    scores = [
+        {c.name: json.loads(c.read_text())["scores"] for c in (o / "cells").iterdir()} for o in (straight, resumed)
+    ]
+    assert scores[0] == scores[1] and len(scores[0]) == 8
+    logs = [{log.name: json.loads(log.read_text()) for log in (o / "logs").iterdir()} for o in (straight, resumed)]
+    assert logs[0] == logs[1] and [len(log) for log in logs[0].values()] == [STEPS] * 2
+    assert not list((resumed / "failed").iterdir()) and not list((resumed / "saved").iterdir())
 
 
 @pytest.mark.slow

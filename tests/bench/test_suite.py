@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from functools import lru_cache
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,15 +9,13 @@ from hypothesis import strategies as st
 from tests.bench.bench_toys import suite_text, write_methods, write_own_data
 
 import published
-from expunge.bench import glance, reading
 from expunge.bench import plan as plans
+from expunge.bench import reading
 from expunge.bench import suite as suites
 from expunge.bench.cells import Cell, Setting
-from expunge.bench.harvest import harvest
 from expunge.bench.workshop import Workshop
 from expunge.core import plugins
 from expunge.core.errors import DataError, ExpungeError, UnknownName
-from expunge.core.options import options
 from expunge.core.run import Silent
 from expunge.core.spec import digest
 from expunge.scenario import draw
@@ -238,30 +235,6 @@ def test_a_scenario_may_have_settings_of_its_own_by_task_and_method(place):
         ("settings.retrieval.finetune = {rl = 1e-5}", "retrieval.finetune"),
     ):
         assert why in refused(place, suite_text('["finetune"]', more=wrong))
-
-
-def test_the_search_for_copyright_tries_every_comparison_as_often_and_what_privacy_chose():
-    suite = reading.read("search_copyright")
-    assert set(suite.searches) == set(reading.read("search").searches)
-    assert {len(labels) for labels in suite.searches.values()} == {4} == {suite.budget}
-    assert {s.data for s in suite.scenarios} == {"scenes:validation"}
-    for method in suite.written:
-        chosen = options(plugins.load_method(method.name))
-        assert all(getattr(chosen, name) in tried for name, tried in method.grid.items())
-
-
-def test_copyrights_settings_are_those_that_its_search_chose(tmp_path):
-    """Held against the cells that were measured: nobody picks a rate by hand."""
-    results = Path(__file__).parents[2] / "docs" / "results" / "search_copyright"
-    glance.take("search_copyright", tmp_path, [results])
-    chosen = {one.method: one for one in harvest(tmp_path / "search_copyright").chosen}
-    rows = {row.shown: row for row in reading.read("search_copyright").rows}
-    for suite in ("copyright", "table6"):
-        (scenario,) = (one for one in reading.read(suite).scenarios if one.data == "scenes")
-        for method, best in chosen.items():
-            assert best.measured == best.settings == 4 and best.label
-            given = options(plugins.load_method(method), scenario.settings["retrieval"].get(method, {}), "retrieval")
-            assert given == options(plugins.load_method(method), rows[best.label].options, "retrieval")
 
 
 SEARCHED = '[{name = "./quick.py", options = OPTIONS, grid = GRID}]'

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -105,6 +108,9 @@ def test_other_architectures_are_refused(tmp_path):
         Delta.between(before, {**after, "small": torch.ones(2)})
     with pytest.raises(ExpungeError, match="which the model does not have"):
         Delta.between(before, after).apply({"other": torch.ones(1)})
+    for other in ({"other": torch.ones(1)}, {**after, "small": torch.ones(1)}):  # one that would be broadcast, too
+        with pytest.raises(ExpungeError, match="this difference moves .* which the model does not have"):
+            Delta.between(before, after).revert(other)
     (tmp_path / "x").write_text("not one")
     with pytest.raises(ExpungeError, match="cannot be read as a difference"):
         Delta.load(tmp_path / "x")
@@ -116,3 +122,14 @@ def test_a_foreign_file_is_refused(tmp_path):
     save_file({"w": torch.ones(1)}, tmp_path / "weights.safetensors")
     with pytest.raises(ExpungeError, match="not a difference written by expunge"):
         Delta.load(tmp_path / "weights.safetensors")
+
+
+def test_the_fingerprint_of_a_state_worked_out_by_hand():
+    """By name, in order: a JSON list of name, type and shape, then the bits as they lie in memory."""
+    pair, flag = torch.tensor([[1.0, -0.0]]), torch.tensor([True])
+    told = b'["a", "torch.bool", [1]]\x01["b", "torch.float32", [1, 2]]' + struct.pack("<2f", 1.0, -0.0)
+    assert fingerprint({"b": pair, "a": flag}) == fingerprint({"a": flag, "b": pair})
+    assert fingerprint({"b": pair, "a": flag}) == hashlib.sha256(told).hexdigest()
+    zero = torch.zeros(2)
+    others = [{"v": zero}, {"w": zero}, {"w": zero.int()}, {"w": zero.reshape(2, 1)}, {"w": -zero}, {"w": zero[:1]}]
+    assert len({fingerprint(state) for state in others}) == 6, "the same bits under another name, type or shape differ"

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from expunge.core import folder as folders
 from expunge.core.errors import ExpungeError
 from expunge.core.folder import MARKER, OWNER, amend, explained, open_run, staged
 
@@ -112,12 +112,92 @@ def test_a_run_killed_amid_an_overwrite_gives_the_old_one_back(tmp_path):
 def test_staging_of_a_living_process_is_left_alone(tmp_path):
     other = tmp_path / f".x.partial-{os.getppid()}"
     other.mkdir()
-    (other / OWNER).write_text(json.dumps({"host": folders.socket.gethostname(), "pid": os.getppid()}))
+    (other / OWNER).write_text(json.dumps({"host": socket.gethostname(), "pid": os.getppid()}))
     elsewhere = tmp_path / ".x.partial-99999999"
     elsewhere.mkdir()
     (elsewhere / OWNER).write_text(json.dumps({"host": "another-machine", "pid": 99999999}))
     write_run(tmp_path / "x")
     assert other.exists() and elsewhere.exists()
+
+
+def test_what_a_living_process_is_overwriting_is_left_to_it(tmp_path):
+    theirs, foreign = tmp_path / f".x.replaced-{os.getppid()}", tmp_path / ".x.replaced-by-hand"
+    for one in (theirs, foreign):
+        one.mkdir()
+    write_run(tmp_path / "x")  # the place is free: nothing is put back there
+    assert open_run(tmp_path / "x") and theirs.exists() and foreign.exists()
+    write_run(tmp_path / "x", overwrite=True)  # it is taken: nothing is cleared away
+    assert theirs.exists() and foreign.exists()
+
+
+@pytest.mark.parametrize("name", ["a*", "a?", "[ab]c"])
+def test_a_name_that_reads_as_a_pattern_is_only_a_name(tmp_path, name):
+    """What runs that were killed left is cleared away under this very name, and under no other that it would match."""
+    here, others = socket.gethostname(), ("ab", "abc", "ac", "bc")
+    for one in (name, *others):
+        left = tmp_path / f".{one}.partial-99999999"
+        left.mkdir()
+        (left / OWNER).write_text(json.dumps({"host": here, "pid": 99999999}))
+        (tmp_path / f".{one}.replaced-99999999").mkdir()
+    write_run(tmp_path / name)
+    assert leftovers(tmp_path) == sorted(
+        f".{one}.{kind}-99999999" for one in others for kind in ("partial", "replaced")
+    )
+    assert open_run(tmp_path / name, verify=True)
+
+
+def test_everything_is_on_the_disk_before_its_marker_and_the_marker_before_its_place(tmp_path, monkeypatch):
+    done, opened, staging = [], {}, f".x.partial-{os.getpid()}"
+    real = {name: getattr(os, name) for name in ("open", "fsync", "replace", "rename")}
+
+    def noted_open(path, *words, **named):
+        handle = real["open"](path, *words, **named)
+        opened[handle] = os.path.relpath(path, tmp_path) if isinstance(path, str | os.PathLike) else path
+        return handle
+
+    def noted_fsync(handle):
+        done.append(f"flush {opened[handle]}")
+        real["fsync"](handle)
+
+    def noted(name):
+        def move(source, target):
+            done.append(f"{name} {os.path.relpath(source, tmp_path)} to {os.path.relpath(target, tmp_path)}")
+            real[name](source, target)
+
+        return move
+
+    monkeypatch.setattr(os, "open", noted_open)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(os, name, noted(name))
+    write_run(tmp_path / "x")
+    monkeypatch.undo()
+    assert done == [
+        f"flush {staging}/model/weights",
+        f"flush {staging}/record.json",
+        f"flush {staging}/.{MARKER}",
+        f"replace {staging}/.{MARKER} to {staging}/{MARKER}",
+        f"flush {staging}",
+        f"rename {staging} to x",
+        "flush .",
+    ]
+
+
+def test_an_overwrite_that_the_disk_refuses_leaves_the_old_run_in_place(tmp_path, monkeypatch):
+    write_run(tmp_path / "x", "old")
+    rename = os.rename
+
+    def refusing(source, target):
+        if ".partial-" in str(source):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(source))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refusing)
+    with pytest.raises(ExpungeError, match="cannot write the run to .*: permission was denied"):
+        write_run(tmp_path / "x", "new", overwrite=True)
+    monkeypatch.undo()
+    assert (open_run(tmp_path / "x", verify=True).path / "record.json").read_text() == "old"
+    assert leftovers(tmp_path) == []
 
 
 def test_what_is_there_is_not_overwritten_by_accident(tmp_path):

@@ -12,6 +12,7 @@ import torch
 from sacrebleu.metrics import BLEU
 from tests.toy import Noise, Toy, people
 
+from expunge.core.pictures import HeldPicture
 from expunge.core.run import Run
 from expunge.core.types import Example
 from expunge.data import people as world
@@ -247,7 +248,11 @@ def test_the_whole_on_real_generator_classes():
         "inception_score", "inception_score_real", "classifier_accuracy", "self_bleu", "self_bleu_real", "private_leak",
         "private_leak_chance", "attributes_stated",
     } <= set(scores)  # fmt: skip
-    assert scores["inception_score"].value >= 1 and scores["inception_score"].n == 2 * len(forget)
+    drawn = [picture for pictures in made.pictures for picture in pictures]
+    p = judge.probabilities([HeldPicture(str(i), picture) for i, picture in enumerate(drawn)])
+    expected = math.exp((p * np.log(p / p.mean(0))).sum(1).mean())
+    assert scores["inception_score"].value == pytest.approx(expected) and scores["inception_score"].n == len(drawn)
+    assert len(drawn) == 2 * len(forget) and p.shape[1] > 1
     assert scores == generation_quality(made, forget, classifier=judge)
     with pytest.raises(ValueError, match="anchors for"):
         generation_quality(made, forget[:-1])

@@ -69,7 +69,7 @@ def test_the_cost_of_remembered_parts_is_counted_once(forget, tmp_path, monkeypa
     first, second = (Run(seed=s, lend=lend, remember=remembering(tmp_path)) for s in (1, 2))
     start = time.perf_counter()
     QUICK.anchors(forget, first)
-    assert first.seconds["mvi"] > 1.0
+    assert 1.0 < first.seconds["mvi"] <= time.perf_counter() - start, "what was made just now was not made twice"
     start = time.perf_counter()
     QUICK.anchors(forget, second)
     wall = time.perf_counter() - start

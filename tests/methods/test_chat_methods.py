@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
-from chatting import SPLITS, acquainted, nats, seen, stranger, words
+import saved_toys
+from chatting import SPLITS, TEXTS, acquainted, nats, seen, stranger, words
 from expunge.backbones.mllm import Mllm
+from expunge.backbones.mllm.turns import turn_of
 from expunge.core import plugins
 from expunge.core.options import options as read_options
 from expunge.core.run import Run
@@ -36,9 +38,11 @@ SHORT = {
 }
 
 
-def unlearned(name, model, options, family="llava"):
+def unlearned(name, model, options, start=None):
+    """``start`` is the folder of what a method retrains from; a random LLaVA where it is None."""
     method = read_options(plugins.load_method(name), options)
-    return method.unlearn(model, SPLITS, Run(seed=0, lend=lambda _: stranger(family)))
+    lend = stranger if start is None else lambda: Mllm.from_pretrained(start)
+    return method.unlearn(model, SPLITS, Run(seed=0, lend=lambda _: lend()))
 
 
 @pytest.fixture(scope="module")
@@ -77,24 +81,70 @@ def test_after_po_it_is_likelier_that_the_model_does_not_know(forgotten):
     assert nats(after, idk) < nats(after, [replace(e, answer="I do not know.") for e in seen(SPLITS.retain)])
 
 
-@pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Random models of the families in folders that transformers wrote: none of our code has touched them."""
+    place = tmp_path_factory.mktemp("chat")
+    return {family: save(place / family, TEXTS) for family, save in saved_toys.CHAT.items()}
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        return model(**{k: v for k, v in batch.items() if k not in ("labels", "groups")}).logits
+
+
+def opened(folder):
+    """The model as plain transformers opens it."""
+    return AutoModelForImageTextToText.from_pretrained(folder).eval()
+
+
+def asked_plainly(folder, e):
+    """A question about a picture as plain transformers reads it, by what lies in the folder."""
+    asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": e.question}]}]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    if AutoConfig.from_pretrained(folder).model_type == "llava":
+        return AutoProcessor.from_pretrained(folder)(text=text, images=e.image.open(16), return_tensors="pt")
+    # Without torchvision there is no processor for Qwen2-VL: its parts, and a mark for each merged patch.
+    seen = AutoImageProcessor.from_pretrained(folder, backend="pil")(e.image.open(32), return_tensors="pt")
+    mark = "<|image_pad|>"
+    patches = int(seen["image_grid_thw"].prod()) // 4
+    read = tokenizer(text.replace(mark, mark * patches), return_tensors="pt")
+    marked = read["input_ids"] == tokenizer.convert_tokens_to_ids(mark)
+    return {**read, **seen, "mm_token_type_ids": marked.long()}
+
+
+@pytest.mark.parametrize("family", sorted(saved_toys.CHAT))
+def test_what_transformers_wrote_is_read_as_transformers_reads_it_before_and_after(family, folders, tmp_path):
+    model = Mllm.from_pretrained(folders[family])
+    after = unlearned("gradient_ascent", model.clone(), ("least_steps=1", "epochs=1"), folders[family])
+    after.module.eval()
+    after.save_pretrained(tmp_path / "after")
+    told = {}
+    for ours, folder in ((model, folders[family]), (after, tmp_path / "after")):
+        for e in seen(SPLITS.forget):
+            theirs, batch = asked_plainly(folder, e), ours.prompter.asking([turn_of(e)])
+            assert batch.keys() == theirs.keys() and all(torch.equal(batch[k], theirs[k]) for k in batch)
+            told[ours, e.id] = logits(opened(folder), theirs)
+            assert torch.equal(told[ours, e.id], logits(ours.module, batch))
+    assert not any(torch.equal(told[model, e.id], told[after, e.id]) for e in seen(SPLITS.forget))
+
+
+@pytest.mark.parametrize("family", sorted(saved_toys.CHAT))
 @pytest.mark.parametrize("name", METHODS)
-def test_what_comes_out_opens_in_plain_transformers_with_the_same_logits(name, family, tmp_path):
-    stranger(family).save_pretrained(tmp_path / "before")
-    model, options = Mllm.from_pretrained(tmp_path / "before"), SHORT.get(name, ("least_steps=1", "epochs=1"))
-    after = unlearned(name, model, options, family)
+def test_what_comes_out_opens_in_plain_transformers_with_the_same_logits(name, family, folders, tmp_path):
+    model, options = Mllm.from_pretrained(folders[family]), SHORT.get(name, ("least_steps=1", "epochs=1"))
+    after = unlearned(name, model, options, folders[family])
     after.module.eval()
     after.save_pretrained(tmp_path / "after")
     batch = after.collate(SPLITS.forget + SPLITS.retain)
-    read = {k: v for k, v in batch.items() if k not in ("labels", "groups")}
-    plain = AutoModelForImageTextToText.from_pretrained(tmp_path / "after").eval()
+    plain, told = opened(tmp_path / "after"), logits(after.module, batch)
+    assert torch.equal(logits(plain, batch), told)
+    again = Mllm.from_pretrained(tmp_path / "after")
     with torch.no_grad():
-        told = after.module(**read).logits
-        assert torch.equal(plain(**read).logits, told)
-        again = Mllm.from_pretrained(tmp_path / "after")
         said = [m.spoken(m.collate(SPLITS.forget)).logits for m in (again, after)]
-        assert torch.equal(*said)
-        moved = not torch.equal(stranger(family).module(**read).logits, told)
+    assert torch.equal(*said)
+    moved = not torch.equal(logits(opened(folders[family]), batch), told)
     assert type(plain) is type(after.module) and moved == (name != "nothing")
 
 

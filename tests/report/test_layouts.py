@@ -12,8 +12,9 @@ from expunge.bench.soundness import problems
 from expunge.bench.suite import Scenario, Suite
 from expunge.core.record import Score
 from expunge.report import grid_page, layouts, printed, typeset
-from expunge.report.grid import Entry, GridBlock, GridRow, Results
+from expunge.report.grid import Entry, GridBlock, GridRow, Paired, Results
 from expunge.report.sheets import beside, everything, main
+from typesetting import complaints, needs_tex
 
 
 def results(layout="mllmu", paper="mmunlearner_mllmu"):
@@ -149,11 +150,21 @@ def test_the_page_begins_with_the_distances_and_draws_them_from_zero():
     assert "<code>expunge bench</code> &lt;once&gt;." in page
 
 
-def test_a_table_that_no_page_holds_is_set_as_several():
+def longer(times: int):
     made = results()
     (block,) = made.blocks
-    long = replace(block, rows=block.rows * 5)  # twenty methods, four sets of them
-    text = typeset.latex(replace(made, blocks=(long,)))
+    return replace(made, blocks=(replace(block, rows=block.rows * times),))
+
+
+def test_eight_methods_on_four_sets_are_more_than_a_page_holds():
+    """A line for each method, two for heads, one for the section, and rules as high as two: 4 x 13 of 48 lines."""
+    text = typeset.latex(longer(2))
+    mine = [t for t in text.split("\\end{table*}") if "tab:made-main" in t]
+    assert [re.findall(r"\{c\}\{(\w+)\}", t) for t in mine] == [["Forget", "Test", "Retain"], ["Celebrity"]]
+
+
+def test_a_table_that_no_page_holds_is_set_as_several():
+    text = typeset.latex(longer(4))  # sixteen methods, four sets of them
     tables = re.findall(r"\\begin\{table\*\}.+?\\end\{table\*\}", text, flags=re.S)
     mine = [table for table in tables if "tab:made-main" in table]
     assert [re.findall(r"tab:([a-z0-9-]+)", table) for table in mine] == [["made-main"], ["made-main-2"]]
@@ -162,3 +173,38 @@ def test_a_table_that_no_page_holds_is_set_as_several():
         "Forget", "Test", "Retain", "Celebrity"
     ]  # fmt: skip
     assert max(table.count(r" \\") for table in tables) <= typeset.LINES
+
+
+def overfull():
+    """A score of every name on every set, for as many methods as a page holds at most, tested in pairs."""
+    made, names = results(), ("visual", "textual", "visual_shared", "textual_shared")
+    keys = [f"{name}_{measure}_{asked}" for name in layouts.SETS for measure in layouts.MEASURES for asked in names]
+    entries = {key: Entry(Score(12.3, 3, 10.1, 14.5), Score(4.5, 3)) for key in (*keys, *layouts.OVER_ALL)}
+    (block,) = made.blocks
+    rows = tuple(replace(row, entries=row.entries | entries) for row in block.rows * 10)
+    keys = [*layouts.AWAY, "avg_g", "mi", "forget", "test"]
+    tests = tuple(Paired(row.label, key, Score(1.5, 3, 1.0, 2.0), 0.04, 0.25, 3) for row in rows for key in keys)
+    return replace(made, baseline="mmunlearner", blocks=(replace(block, rows=rows, tests=tests),))
+
+
+def test_a_table_that_is_wider_than_a_page_is_set_in_parts_that_hold_every_column_once():
+    text = typeset.latex(overfull())
+    assert max(len(columns) for columns in re.findall(r"begin\{tabular\}\{l(r+)\}", text)) == 12
+    table = "".join(re.findall(r"\\label\{tab:made-everything.*?\\end\{table\*\}", text, flags=re.S))
+    told = [line.removesuffix(r" \\").split(" & ")[1:] for line in table.splitlines() if line.startswith("Method &")]
+    heads = [head for panel in everything(overfull()).panels for head in panel.heads]
+    assert len(heads) > 200
+    assert [cell for line in told for cell in line] == [typeset._tex_head(head) for head in heads]
+    # Each has its own cells below it, and only them: as many in every line as there are heads.
+    bodies = re.findall(r"^nothing & (.+?) \\\\$", table, flags=re.M)
+    assert sum(len(line.split(" & ")) for line in bodies) == 10 * len(heads)
+
+
+@needs_tex
+@pytest.mark.parametrize(
+    "made",
+    [results(), results("clear", "mmunlearner_clear"), longer(2), overfull()],
+    ids=["mllmu", "clear", "eight", "all"],
+)
+def test_every_layout_compiles_and_fits_a_page(made, tmp_path):
+    assert complaints(typeset.latex(made), tmp_path) == []

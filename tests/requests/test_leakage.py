@@ -37,6 +37,17 @@ def test_the_same_picture_on_both_sides_is_one_problem():
     assert "--allow-leakage" in problem.remedy
 
 
+def test_a_picture_that_leaks_hides_no_text_that_another_one_keeps():
+    """Whatever is done about P, which stays as r1: r2 still says "x". Of "y" only r1 speaks, which is told already."""
+    forget = [example("f1", "P", "x"), example("f2", "Q", "y")]
+    problems = find_leaks(forget, [example("r1", "P", "y"), example("r2", "R", "x")])
+    assert [p.found for p in problems] == [
+        "the same picture is to be forgotten here and kept at example r1",
+        "the same text is to be forgotten here and kept at example r2",
+    ]
+    assert [p.where for p in problems] == ["example f1", "example f1"]
+
+
 @pytest.mark.parametrize(
     ("asked", "kept", "leaks"),
     [(None, None, True), ("private", "private", True), ("shared", "shared", False), ("shared", None, True),
@@ -108,6 +119,13 @@ def test_a_picture_in_training_and_test_makes_audits_lie():
     train, test = (example("a", "P", "x"), example("b", "Q", "y")), (example("c", "P", "z"),)
     (problem,) = find_overlap(Corpus("x", train, test=test))
     assert problem.where == "example a" and "at example c, in the test split" in problem.found
+    found = find_overlap(Corpus("x", train, validation=(example("d", "Q", "z"), example("e", "P", "w")), test=test))
+    assert [(p.where, p.found) for p in found] == [
+        ("example a", "its picture is in the train split and, at example e, in the validation split"),
+        ("example b", "its picture is in the train split and, at example d, in the validation split"),
+        ("example a", "its picture is in the train split and, at example c, in the test split"),
+        ("example e", "its picture is in the validation split and, at example c, in the test split"),
+    ]
 
 
 def test_nearly_equal_files_are_warned_of_and_drawings_are_not(album, row):

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from expunge.core.record import AVERAGES
 from expunge.report import layouts
@@ -106,7 +107,10 @@ _TEX = {
 
 
 LINES = 48
-"""Lines of a table, its heads counted, that a landscape page holds beside the caption."""
+"""Lines of a table, its heads and rules counted, that a landscape page holds beside the caption."""
+COLUMNS = 12
+"""What stands side by side; more would be scaled down until nobody can read it. Divided by two and by three, as columns
+of some sheets come in pairs or in threes."""
 
 
 def latex(results: Results) -> str:
@@ -126,7 +130,7 @@ def _paged(bundles: Sequence[list[Panel]]) -> list[list[list[Panel]]]:
     pages: list[list[list[Panel]]] = []
     room = 0
     for bundle in bundles:
-        needed = len(bundle[0].lines) + 4
+        needed = len(bundle[0].lines) + 5  # two lines of heads, one for the section, and rules as high as two
         if needed > room or not pages:
             pages.append([])
             room = LINES
@@ -155,7 +159,8 @@ def _latex_table(results: Results, sheet: Sheet, bundles: Sequence[list[Panel]],
     name = re.sub("[^a-z0-9]+", "-", results.suite.lower()) + f"-{sheet.name}" + (f"-{number + 1}" if number else "")
     return "\n".join(
         [
-            "\\begin{table*}[tp]", "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}",
+            "\\begin{table*}[tp]",
+            "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}\\setlength{\\belowcaptionskip}{4pt}",
             f"\\caption{{{_tex(caption)}}}", f"\\label{{tab:{name}}}", fitted, "\\end{table*}",
         ]
     )  # fmt: skip
@@ -165,11 +170,24 @@ def _bundles(panels: Sequence[Panel]) -> list[list[Panel]]:
     """Panels that stand side by side: one section, the same methods. Sections with the same heads share them."""
     bundles: list[list[Panel]] = []
     for section in dict.fromkeys(panel.section for panel in panels):
-        here = [p for p in panels if p.section == section]
+        here = [part for p in panels if p.section == section for part in _parts(p)]
         together = len({tuple(line.label for line in p.lines) for p in here}) == 1
-        narrow = sum(len(p.heads) for p in here) <= 12
+        narrow = sum(len(p.heads) for p in here) <= COLUMNS
         bundles += [here] if together and narrow else [[p] for p in here]
     return bundles
+
+
+def _parts(panel: Panel) -> list[Panel]:
+    """A panel by as many columns as a page is wide."""
+    starts = range(0, max(1, len(panel.heads)), COLUMNS)
+    return [
+        replace(
+            panel,
+            heads=panel.heads[at : at + COLUMNS],
+            lines=tuple(replace(line, cells=line.cells[at : at + COLUMNS]) for line in panel.lines),
+        )
+        for at in starts
+    ]
 
 
 def _latex_bundle(bundle: list[Panel], again: bool) -> list[str]:

@@ -38,10 +38,9 @@ def find_leaks(forget: Sequence[Example], retain: Sequence[Example], task: Task 
     for key, asked, kept in _meeting(forget, retain, _picture):
         leaking.add(key)
         problems.append(_leak("the same picture", asked, kept, _PICTURE_REMEDY))
-    # Where the pictures are already the same, their texts add nothing.
-    told = [e for e in forget if e.image.key not in leaking]
+    # What is kept of a leaking picture is told already; what another picture says as well is not.
     others = [e for e in retain if e.image.key not in leaking]
-    for _, asked, kept in _meeting(told, others, lambda e: normalised(caption(e, task)) or None):
+    for _, asked, kept in _meeting(forget, others, lambda e: normalised(caption(e, task)) or None):
         secret_asked = [e for e in asked if e.kind != "shared"]
         secret_kept = [e for e in kept if e.kind != "shared"]
         if secret_asked or secret_kept:
