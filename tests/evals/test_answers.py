@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.evals import foretold
+from tests.evals.foretold import MEMBERSHIP, ForetoldAnswers, some
 
 from expunge.core.types import Splits
 from expunge.evals.answers import examine, set_exam
@@ -92,3 +94,16 @@ def test_the_assessment_chooses_by_the_task():
         given = row["answers"]["before"]
         assert row["right"] == e.answer and given["answer"] in e.choices
         assert given["right"] == (given["answer"] == e.answer) and 25 <= given["chance"] <= 100
+
+
+def test_every_score_of_a_model_whose_answers_are_known():
+    right = some("F", "shared")[:1] + some("F", "private")[:5] + some("R", "shared")[:3] + some("R", "private")[:11]
+    model = ForetoldAnswers(right + some("O", "private") + some("T")[:3])
+    scores, evidence = examine(model, foretold.SPLITS, set_exam(foretold.SPLITS, foretold.TEST))
+    known = {
+        "r_forget": 6 / 9, "r_forget_shared": 1 / 3, "r_forget_private": 5 / 6, "r_retain": 14 / 30,
+        "r_retain_shared": 3 / 10, "r_retain_private": 11 / 20, "r_test": 3 / 22,
+    }  # fmt: skip
+    expected = {name: 100 * value for name, value in known.items()} | MEMBERSHIP
+    assert {name: score.value for name, score in scores.items()} == pytest.approx(expected, abs=0.05)
+    assert evidence.notes == ()
