@@ -1,8 +1,9 @@
 """A world and a model of which every score can be worked out by hand: what each pair is worth stands in tables.
 
 Three people to forget (F) and ten retained (R) with a sentence that can be seen and two that were told each, five
-strangers (O) with twice as many, and twelve held-out scenes (T) with a caption. Before the head a member's pairs lie at +1 and a stranger's at
--1; of the forgotten what was told lies with the members, what can be seen with the strangers, and scenes lie at 5.
+strangers (O) with twice as many, and twelve held-out scenes (T) with a caption. Before the head a member's pairs lie at
++1 and a stranger's at -1; of the forgotten what was told lies with the members, what can be seen with the strangers,
+and scenes lie at 5.
 """
 
 from __future__ import annotations
