@@ -46,8 +46,10 @@ def test_what_a_ratio_is_worth():
 
 
 def test_a_ratio_needs_both_kinds_of_answers():
-    with pytest.raises(ValueError, match="at least one reworded"):
-        truth.truth_ratios([np.array([])], [np.array([1.0])])
+    none, one = [np.array([])], [np.array([1.0])]
+    for lacking in ((none, one), (one, none)):
+        with pytest.raises(ValueError, match="at least one reworded"):
+            truth.truth_ratios(*lacking)
     with pytest.raises(ValueError, match="2 questions have a reworded and 1"):
         truth.truth_ratios(REWORDED, WRONG[:1])
 
