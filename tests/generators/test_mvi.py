@@ -135,13 +135,19 @@ def test_the_first_text_is_the_likeliest_and_every_other_draw_has_a_seed_of_its_
 
     monkeypatch.setattr(model.writer, "write", write)
     monkeypatch.setattr(model.painter, "draw", draw)
-    half = (len(parts) + 1) // 2
     for seed in (1, 2):
-        mvi.generate(model, parts, Run(seed=seed), pictures=2, texts=2, chunk=half)
-    one, other = asked[:8], asked[8:]
-    assert [told[2:] for told in one] == [(24, False)] * 2 + [(24, True)] * 2 + [(20, 3.0)] * 4
-    seeds = [[told[1] for told in some] for some in (one[:4], one[4:], other[:4], other[4:])]
-    assert seeds[0] == seeds[1] and len({*seeds[0], *seeds[2]}) == 8
+        mvi.generate(model, parts, Run(seed=seed), pictures=2, texts=2, chunk=1)
+    n = len(parts)
+    one, other = asked[: 4 * n], asked[4 * n :]
+    assert [told[2:] for told in one] == [(24, False)] * n + [(24, True)] * n + [(20, 3.0)] * 2 * n
+    seeds = [[told[1] for told in some[half]] for some in (one, other) for half in (slice(2 * n), slice(2 * n, None))]
+    assert seeds[0] == seeds[1] and len({*seeds[0], *seeds[2]}) == 4 * n
+
+
+def test_a_shorter_empty_text_is_filled_up_with_its_last_state():
+    nothing = torch.tensor([[[1.0], [2.0]]])
+    for length, expected in ((4, [1, 2, 2, 2]), (2, [1, 2]), (1, [1])):
+        assert mvi._stretched(nothing, torch.zeros(3, length, 1))[..., 0].tolist() == [expected] * 3
 
 
 def test_what_making_anchors_costs_is_counted_by_hand():
