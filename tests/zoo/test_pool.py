@@ -1,14 +1,16 @@
-"""What a batch of the recipes' pretraining is drawn from."""
+"""What a batch of the recipes' pretraining is drawn from: three people, one of them on two pictures, and scenes."""
 
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
-from tests.toy import people, scenes
+from tests.toy import Noise, people, person, scenes
 
 from expunge.zoo.albef_tiny import PicturePool
 
-WORLD = people("p", 3) + scenes("s", 3)
+AGAIN = tuple(replace(e, id=f"{e.id}+", image=Noise("p0+"), text=f"{e.text}, again") for e in person("p0"))
+WORLD = people("p", 3) + AGAIN + scenes("s", 3)
 BY_TEXT = {e.text: e for e in WORLD}
 NUMBER = {key: i for i, key in enumerate(dict.fromkeys(e.image.key for e in WORLD))}
 READS = SimpleNamespace(
