@@ -17,6 +17,7 @@ from expunge.core.run import Silent
 from expunge.core.types import TASKS
 from expunge.data import mllmu, vqa
 from expunge.data.files import album
+from expunge.data.files.intake import dealt
 from expunge.data.files.manifest import Manifest
 from expunge.data.fingerprint import fingerprint
 
@@ -129,6 +130,20 @@ def test_a_question_has_its_most_frequent_answer_and_three_unrelated_ones(place)
     assert len({e.choices.index(e.answer) for e in found.train}) > 1, "the right one has no fixed place"
 
 
+def test_the_first_of_the_most_frequent_answers_is_right_and_no_choice_says_what_another_says(tmp_path):
+    published.vqa(tmp_path)
+    (tmp_path / "answer_list.json").unlink()
+    items = json.loads((tmp_path / "vqa_train.json").read_text())
+    said = [word for one in ("one", "two", "three", "four") for word in (one, one.capitalize(), f"{one}.")]
+    for item, word in zip(items[1:], said * 2):
+        item["answer"] = [word]
+    items[0]["answer"] = ["blue", "red", "red", "green", "green"]
+    published.dump(tmp_path / "vqa_train.json", items)
+    first, *others = plugins.load_data("vqa", folder=tmp_path).train
+    assert first.answer == "red" and [e.answer for e in others[:3]] == ["one", "One", "one."]
+    assert all(len({choice.casefold().strip(".") for choice in e.choices}) == 4 for e in (first, *others))
+
+
 def test_choices_are_the_same_at_every_start_and_others_with_another_seed(place):
     one, two, other = (corpus(place, "vqa", seed=seed) for seed in (0, 0, 1))
     assert one.fingerprint == two.fingerprint != other.fingerprint
@@ -145,6 +160,8 @@ def test_a_choice_does_not_hang_on_the_order_of_the_file(place, tmp_path):
 
 def test_held_out_pictures_are_dealt_and_no_picture_stands_twice(place, tmp_path):
     found = corpus(place, "vqa")
+    names = [dealt(f"COCO_val2014_{n:012d}") for n in range(2000)]
+    assert set(names) == {"validation", "test"} and 900 < names.count("test") < 1100, "half each"
     parts = [{e.image.key for e in part} for part in (found.train, found.validation, found.test)]
     assert all(parts) and not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
     assert "vqa_test.json: holds no answers" in str(found.warnings[0])
@@ -169,6 +186,7 @@ def test_a_statement_has_its_label_and_only_the_true_is_a_fact(place):
     one = [e for e in found.train if e.group == "3001"]
     assert [e.id for e in one] == ["3001-0", "3001-1", "3001-2"]
     assert all(e.facts == next(o.meaning for o in one if o.label == "entailment") for e in one)
+    assert len({e.meaning for e in one}) == 3
 
 
 # ---------------------------------------------------------------------------------------------- people

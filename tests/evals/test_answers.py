@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.evals import foretold
+from tests.evals.foretold import MEMBERSHIP, ForetoldAnswers, some
 
 from expunge.core.types import Splits
+from expunge.evals import assessment
 from expunge.evals.answers import examine, set_exam
 from expunge.evals.assessment import Assessment
 from expunge.evals.sampling import Bounds
@@ -92,3 +95,32 @@ def test_the_assessment_chooses_by_the_task():
         given = row["answers"]["before"]
         assert row["right"] == e.answer and given["answer"] in e.choices
         assert given["right"] == (given["answer"] == e.answer) and 25 <= given["chance"] <= 100
+
+
+@pytest.mark.parametrize("task", ["retrieval", "multiple_choice"])
+def test_what_is_shown_of_two_stages_is_before_and_then_after(monkeypatch, task):
+    monkeypatch.setattr(assessment.joining, "feature_map", lambda stages: stages)
+    monkeypatch.setattr(assessment.joining, "word_shift", lambda *stages: stages)
+    made = Assessment(foretold.SPLITS, foretold.TEST, task=task)
+    made.looks = {
+        stage: {what: f"{what} {stage}" for what in ("words", "matching", "features", "gradcam")}
+        for stage in ("oracle", "after", "before")
+    }
+    shown, both = made.shown(), ("before", "after")
+    assert shown["map"] == {stage: f"features {stage}" for stage in both}
+    if task == "retrieval":
+        assert shown["words"] == tuple(f"words {stage}" for stage in both)
+        assert all(shown[what] == {stage: f"{what} {stage}" for stage in both} for what in ("matching", "gradcam"))
+
+
+def test_every_score_of_a_model_whose_answers_are_known():
+    right = some("F", "shared")[:1] + some("F", "private")[:5] + some("R", "shared")[:3] + some("R", "private")[:11]
+    model = ForetoldAnswers(right + some("O", "private") + some("T")[:3])
+    scores, evidence = examine(model, foretold.SPLITS, set_exam(foretold.SPLITS, foretold.TEST))
+    known = {
+        "r_forget": 6 / 9, "r_forget_shared": 1 / 3, "r_forget_private": 5 / 6, "r_retain": 14 / 30,
+        "r_retain_shared": 3 / 10, "r_retain_private": 11 / 20, "r_test": 3 / 22,
+    }  # fmt: skip
+    expected = {name: 100 * value for name, value in known.items()} | MEMBERSHIP
+    assert {name: score.value for name, score in scores.items()} == pytest.approx(expected, abs=0.05)
+    assert evidence.notes == ()

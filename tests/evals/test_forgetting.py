@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.evals import foretold
+from tests.evals.foretold import FORGET, MEMBERSHIP, SCENES, STRANGERS, Foretold, some
 from tests.toy import Toy, people, scenes
 
 from expunge.core.types import Splits
@@ -82,3 +84,48 @@ def test_a_diverged_model_is_noted():
     model.module.head.weight.data.fill_(float("nan"))
     _, evidence = measure(model, SPLITS, TEST, k_test=4, bounds=Bounds(retained_groups=3))
     assert any("diverged" in note for note in evidence.notes)
+
+
+def test_every_score_of_a_model_whose_pairs_are_known():
+    """Where a are ahead of the right one, a search is worth 1, 2/3, 1/3 or 0 of the three recalls for a = 0, a < 5,
+    a < 10, and more. R is half of what the pictures' searches and the texts' are worth on average.
+
+    * What can be seen of the forgotten: its texts find their pictures (1); ahead of it stand 3 scenes' and 3 retained
+      texts (1/3). Whatever left the gallery would leave 3, hence 2/3.
+    * What was told of them: 4 scenes and 4 retained pictures ahead (1/3); 3 scenes' texts (2/3).
+    * Both: a picture's best text is judged (6 ahead: 1/3), and one text of three is worth 1, two 1/3.
+    * Retained: seen, 3 scenes ahead and for three people of ten the 3 forgotten (2/3, 1/3) and 10 texts (0); told, 4
+      scenes ahead (2/3) and no text (1).
+    * Test: scenes find and are found behind 11 others; strangers' 10 of 22 texts behind one scene (2/3), while their 5
+      of 17 pictures find a text of theirs first (1).
+    """
+    model = Foretold()
+    seen, told = (some("F", kind) for kind in ("shared", "private"))
+    scenes_, retained = some("T"), some("R", "shared")
+    for e in scenes_:
+        model.worth(1.0, [e], [other for other in scenes_ if other != e])
+    for one in FORGET + STRANGERS + SCENES + tuple(retained):
+        model.worth(0.5, [one], [one])
+    model.worth(1.0, seen, scenes_[:3] + retained[:3])
+    model.worth(1.0, scenes_[:4] + retained[:4], told)
+    for one in some("R", "private"):
+        model.worth(1.5, [one], [one])
+    model.worth(1.0, scenes_[:3], retained)
+    model.worth(1.0, retained, scenes_[:10])
+    model.worth(2.0, scenes_[:4], some("R", "private"))
+    model.worth(1.0, scenes_[:1], some("O", "shared"))
+    scores, evidence = measure(model, foretold.SPLITS, foretold.TEST, k_test=99)
+    recalls = {
+        "r_forget_shared": (1 + 1 / 3) / 2,
+        "r_forget_private": (1 / 3 + 2 / 3) / 2,
+        "r_forget": ((1 + 2 / 3) / 3 + 1 / 3) / 2,
+        "r_retain_shared": (17 / 30 + 0) / 2,
+        "r_retain_private": (2 / 3 + 1) / 2,
+        "r_retain": ((17 / 30 + 4 / 3) / 3 + 1) / 2,
+        "r_test": (10 / 22 * 2 / 3 + 5 / 17) / 2,
+    }
+    known = {name: 100 * value for name, value in recalls.items()} | MEMBERSHIP
+    assert {name: score.value for name, score in scores.items()} == pytest.approx(known, abs=0.05)
+    queries = {"r_forget": 3 + 9, "r_retain": 10 + 30, "r_test": 17 + 22, "mi_accuracy": 3 * 3 + 6}
+    assert {name: scores[name].n for name in queries} == queries and evidence.notes == ()
+    assert evidence.membership is not None and evidence.membership.trained_on == (7 * 3 + 4 * 6) // 2

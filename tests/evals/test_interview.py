@@ -70,6 +70,16 @@ def test_those_forgotten_by_their_pictures_are_asked_by_name_all_the_same():
     asked = set_interview(by_face, CORPUS.test, Bounds(retained_groups=5, attack=20), asked=CORPUS.asked)
     assert set(asked.rights["r_forget_named"]) == {e for e in kept if e.kind != "shared"}
     assert not WHO & {e.group for e in (*asked.sets["retain"], *asked.members)}
+    everybody = set_interview(by_face, CORPUS.test, Bounds(retained_groups=13, attack=20), asked=CORPUS.asked)
+    assert {e.group for e in everybody.sets["retain"]} == {e.group for e in CORPUS.train} - WHO, (
+        "nobody's place is lost"
+    )
+    seen = replace(kept[0], id="seen", kind="shared")
+    more = set_interview(Splits(faces, (*kept, seen, *SPLITS.retain)), CORPUS.test, asked=CORPUS.asked)
+    assert seen in more.sets["forget"] and more.rights["r_forget_named"] == asked.rights["r_forget_named"]
+    first, *others = kept  # who is forgotten in words, too, is no longer forgotten by the face alone
+    in_part = sets_of(Splits((*faces, first), (*others, *SPLITS.retain)), {})
+    assert {e for e in others if e.group == first.group} <= set(in_part["retain"])
     assert all(e.pictured for e in (*asked.members, *asked.others))
     one_picture_stays = Splits(faces[1:], (faces[0], *kept, *SPLITS.retain))
     assert faces[0].group not in {e.group for e in sets_of(one_picture_stays, CORPUS.asked)["test"]}
@@ -133,6 +143,32 @@ def test_a_model_that_diverged_is_no_good_forgetter():
     assert "forget_quality_visual" not in made.scores["after"]
     assert any("diverged" in note for note in made.notes)
     assert made.scores["after"]["mi"].value <= 50
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_likelihoods_that_are_no_numbers_are_no_memory(broken):
+    """Of the forgotten alone: members are likely, strangers less, and what diverged is the least likely of all."""
+
+    class Partly(Asked):
+        def _nats(self, e):
+            return broken if e.group in WHO else super()._nats(e)
+
+    asked = set_interview(SPLITS, CORPUS.test, Bounds(retained_groups=2), asked=CORPUS.asked)
+    kept = tuple(e for e in SPLITS.forget if e.form in ("classification", "generation"))
+    few = replace(asked, sets={"forget": kept[:2]}, rights={"r_forget": kept[:2]})
+    scores, _ = hold_interview(Partly(before), SPLITS, few)
+    assert scores["mi"].value < 35 and scores["mi_accuracy"].value > 65
+    assert scores["mi"].n == sum(e.form == "generation" for e in SPLITS.forget) < len(SPLITS.forget)
+
+
+def test_what_an_audit_adds_to_a_set_counts_among_its_right_answers():
+    gone, stays = ([e for e in side if e.form == "classification" and e.pictured][0] for side in
+                   (SPLITS.forget, SPLITS.retain))  # fmt: skip
+    extra = {name: (replace(e, id=f"more of {name}"),) for name, e in (("forget", gone), ("retain", stays))}
+    bounds = Bounds(retained_groups=13, attack=20)
+    plain, more = (set_interview(SPLITS, CORPUS.test, bounds, asked=asked) for asked in ({}, extra))
+    for name, (added,) in extra.items():
+        assert more.rights[f"r_{name}"] == (*plain.rights[f"r_{name}"], added)
 
 
 def test_panels_hold_what_was_written():

@@ -6,10 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from sklearn.svm import SVC
 from tests.toy import Noise, people, scenes
 
 from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Example
+from expunge.evals import membership
 from expunge.evals.membership import attack
 from expunge.evals.pools import AttackRefused, draw_pools
 
@@ -55,8 +57,43 @@ def test_the_domain_is_not_read_as_membership():
 
 def test_features_that_are_not_numbers_do_not_stop_it():
     members, others = draw_pools(FORGET, RETAIN, OUTSIDE)
-    rows = [np.full((len(e), 4), np.nan) for e in (FORGET, members, others)]
-    assert attack(FORGET, members, others, tuple(rows), draws=1, replicates=50).mi.value == pytest.approx(50, abs=10)
+    for odd in ((np.nan,) * 3, (np.nan, np.inf, -np.inf)):  # all of them count as 0: nothing is left to read
+        rows = tuple(np.full((len(e), 4), value) for e, value in zip((FORGET, members, others), odd))
+        found = attack(FORGET, members, others, rows, draws=1, replicates=50)
+        assert found.mi.value == pytest.approx(50, abs=10) and found.accuracy.value == 50
+
+
+def test_the_scale_of_a_feature_does_not_hide_membership():
+    """One feature tells members, five others are noise ten thousand times as large."""
+    members, others = draw_pools(FORGET, RETAIN, OUTSIDE)
+    rng = np.random.default_rng(0)
+
+    def drawn(examples, shift):
+        return rng.normal(0.0, 1.0, (len(examples), 6)) * [1, *[1e4] * 5] + [shift, *[0] * 5]
+
+    rows = drawn(FORGET, 4.0), drawn(members, 4.0), drawn(others, 0.0)
+    found = attack(FORGET, members, others, rows, draws=2, replicates=50)
+    assert found.mi.value > 80 and found.accuracy.value > 80
+
+
+def test_somebody_met_in_training_is_not_therefore_a_member():
+    """Features that name the person and nothing else. The forgotten have those of the members: a sigmoid fitted on
+    other sentences of the same people would be sure of them."""
+    members, others = draw_pools(FORGET, RETAIN, OUTSIDE)
+    rng = np.random.default_rng(0)
+    place = {e.group: rng.normal(size=16) for e in members + others}
+    twins = sorted({e.group for e in members})
+    h_m, h_o = (np.array([place[e.group] for e in side]) for side in (members, others))
+    h_f = np.array([place[twins[i % len(twins)]] for i in range(len(FORGET))])
+    found = attack(FORGET, members, others, (h_f, h_m, h_o), draws=5, replicates=50)
+    assert found.mi.value < 55
+
+
+def test_the_machine_is_the_papers(monkeypatch):
+    used = []
+    monkeypatch.setattr(membership, "SVC", lambda **told: used.append(told) or SVC(**told))
+    run(0.0, 0.0)
+    assert used == [{"C": 1.0, "gamma": "scale"}] * 3
 
 
 def test_pools_are_balanced_in_every_stratum_and_repeatable():

@@ -46,8 +46,10 @@ def test_what_a_ratio_is_worth():
 
 
 def test_a_ratio_needs_both_kinds_of_answers():
-    with pytest.raises(ValueError, match="at least one reworded"):
-        truth.truth_ratios([np.array([])], [np.array([1.0])])
+    none, one = [np.array([])], [np.array([1.0])]
+    for lacking in ((none, one), (one, none)):
+        with pytest.raises(ValueError, match="at least one reworded"):
+            truth.truth_ratios(*lacking)
     with pytest.raises(ValueError, match="2 questions have a reworded and 1"):
         truth.truth_ratios(REWORDED, WRONG[:1])
 
@@ -121,6 +123,22 @@ def test_forget_quality_refuses_what_it_cannot_compare():
         truth.forget_quality(np.ones(2), np.ones(2), ["a"])
 
 
+def test_the_quality_of_two_models_is_that_of_the_cuts_that_both_were_asked():
+    a, b, people = ratios(0.8), ratios(0.0, seed=1), [f"p{i // 3}" for i in range(40)]
+    mine = {"visual": {"groups": people, "values": a.tolist()}, "textual": {"groups": people, "values": a.tolist()}}
+    found = truth.quality(mine, {"visual": {"groups": people, "values": b.tolist()}}, seed=4)
+    assert found == {"visual": truth.forget_quality(a, b, people, seed=4)}
+    assert found["visual"] != truth.forget_quality(a, b, people)
+    with pytest.raises(ValueError, match="same questions"):
+        truth.quality(mine, {"visual": {"groups": people[::-1], "values": b.tolist()}})
+    with pytest.raises(ValueError, match="diverged"):
+        truth.quality(mine, {"visual": {"groups": people, "values": [None, *b[1:]]}})
+    before = {cut: {**one, "values": b.tolist()} for cut, one in mine.items()}
+    scores, notes = truth.compare({"before": before, "after": mine, "oracle": mine})
+    assert {stage: len(some) for stage, some in scores.items()} == {"before": 4, "after": 4}
+    assert len(notes) == 2 and notes[0].startswith("Forget quality, visual: p = 1 with n = 40"), "once, of after"
+
+
 # ------------------------------------------------------------------------------------------ utility
 
 
@@ -135,7 +153,8 @@ def test_model_utility_is_harmonic_and_its_name_says_of_how_many():
 
 def test_one_zero_makes_the_utility_zero():
     assert truth.model_utility({"a": Score(0.9, 3), "b": Score(0.0, 3)}).value == 0
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        truth.model_utility({"a": Score(57.0, 3)})
+    for outside in (57.0, 1.01, -0.01):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            truth.model_utility({"a": Score(0.5, 3), "b": Score(outside, 3)})
     with pytest.raises(ValueError, match="between 0 and 1"):
         truth.model_utility({})

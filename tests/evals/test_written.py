@@ -111,3 +111,44 @@ def test_what_a_set_does_not_hold_is_absent():
 def test_the_same_answers_give_the_same_scores():
     again = written.score_sets({"forget": SETS["forget"]}, BEFORE)
     assert again and all(ORIGINAL[name] == score for name, score in again.items())
+
+
+def question(name: str, answer: str, form="generation", group: str | None = "", kind=None, **more) -> Example:
+    group = name if group == "" else group
+    return Example(name, NO_PICTURE, "", group, kind=kind, question="?", answer=answer, form=form, **more)
+
+
+def test_the_nine_parts_of_the_utility_by_hand():
+    """Of each part two people with the same numbers, so that an interval is its value. In words said, in nats:
+
+    retain: half of the answer; 1/2; truth 0 and falsehood ln 4, hence 1 - 1/4. What can be seen does not count.
+    real people: a third of it; 1/2 beside 1/4 is 2/3; 4 over 2, hence 1 - 1/2.
+    world: three quarters of it; 1/2 beside 1/8 is 4/5; 8 over 2, hence 1 - 1/4.
+    """
+    ln = math.log
+    asked = {
+        "retain": [question(f"a{i}", "red hat", kind="private", paraphrased=("x",), perturbed=("y",)) for i in (0, 1)]
+        + [question("seen", "red hat", kind="shared", paraphrased=("x",), perturbed=("y",))],
+        "real_faces": [question(f"b{i}", "red hat now", "classification", perturbed=("y",)) for i in (0, 1)],
+        "real_world": [question(f"c{i}", "red hat now big", "classification", perturbed=("y",)) for i in (0, 1)],
+    }
+    rows = [("red", ln(2), [0.0], [ln(4)])] * 2 + [("red hat", 0.1, [0.0], [9.0])]
+    rows += [("red", ln(2), [], [ln(4)])] * 2 + [("red hat now", ln(2), [], [ln(8)])] * 2
+    texts, right, reworded, wrong = zip(*rows)
+    arrays = (tuple(map(np.array, part)) for part in (reworded, wrong))
+    wrote = Writings(tuple(e.id for some in asked.values() for e in some), texts, np.array(right), *arrays)
+    found = written.utility(asked, wrote)
+    parts = [1 / 2, 1 / 2, 3 / 4, 1 / 3, 2 / 3, 1 / 2, 3 / 4, 4 / 5, 3 / 4]
+    expected = pytest.approx(9 / sum(1 / part for part in parts))
+    assert set(found) == {"model_utility"} and found["model_utility"].n == 9
+    assert (found["model_utility"].low, found["model_utility"].value, found["model_utility"].high) == (expected,) * 3
+
+
+def test_a_sentence_is_right_where_it_is_the_answer_and_intervals_are_over_people():
+    told = question("a", "Tom lives here")
+    assert written.is_right(told, " Tom lives  here") and not written.is_right(told, "Tom lives here now")
+    cloze = [question(f"q{i}", "Tom", "cloze", group) for i, group in enumerate(("one", "one", None, None))]
+    wrote = Writings(tuple(e.id for e in cloze), ("Tom", "no", "Tom", "no"), np.zeros(4), ((),) * 4, ((),) * 4)
+    one, none = (written.rightness(some, wrote, "oracle") for some in (cloze[:2], cloze[2:]))
+    assert one is not None and none is not None and one.value == none.value == 50
+    assert math.isnan(one.low) and (none.low, none.high) == (0, 100), "nobody's questions are a unit each"

@@ -1,5 +1,6 @@
 """The two losses of Table 7 on real generator classes at toy size."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -101,6 +102,19 @@ def test_the_critic_learns_to_tell_and_only_from_its_own_loss():
     # What MVI minimises asks for the opposite.
     fooled = beside.terms(real, real, torch.zeros(16, 3, 16))["adversarial"]
     assert fooled < beside.terms(made, real, torch.zeros(16, 3, 16))["adversarial"]
+
+
+def test_each_term_is_its_mean_times_its_weight(monkeypatch):
+    """A critic without an opinion gives 0 to all: softplus(0) = log 2, and twice that is its own loss."""
+    painter = small_painter()
+    monkeypatch.setattr(painter, "perceptual_distance", lambda *_: torch.tensor([1.0, 3.0]))
+    beside = Beside(painter, 4, settings(w_adversarial=0.1, w_perceptual=5.0))
+    torch.nn.init.zeros_(beside.critic.say.weight)
+    torch.nn.init.zeros_(beside.critic.say.bias)
+    terms = beside.terms(torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.zeros(2, 3, 16))
+    assert terms["adversarial"].item() == pytest.approx(0.1 * math.log(2))
+    assert terms["perceptual"].item() == pytest.approx(5.0 * 2.0)
+    assert beside.learn()["critic"].item() == pytest.approx(2 * math.log(2))
 
 
 def test_no_critic_where_it_has_no_weight():

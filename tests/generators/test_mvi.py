@@ -89,9 +89,12 @@ def test_each_decoder_is_given_the_parts_that_table_3_names(trained, monkeypatch
     told = {}
     monkeypatch.setattr(model, "infer", lambda *_: ((own["picture"], sure), (own["text"], sure)))
     monkeypatch.setattr(model.writer, "write", lambda prefix, **_: told.update(writer=prefix) or [""] * len(prefix))
-    monkeypatch.setattr(
-        model.painter, "draw", lambda condition, **_: told.update(painter=condition) or [None] * len(condition)
-    )
+
+    def draw(condition, *, unconditional, **_):
+        told.update(painter=condition, without=unconditional)
+        return [None] * len(condition)
+
+    monkeypatch.setattr(model.painter, "draw", draw)
     mvi.generate(model, parts, Run(seed=1), mode)
     whole = parts.take(torch.arange(len(parts)), model.device)
     for name, head, whose, rest in (
@@ -103,6 +106,11 @@ def test_each_decoder_is_given_the_parts_that_table_3_names(trained, monkeypatch
         # In bf16 where the hardware is quick in it.
         torch.testing.assert_close(told[name].float(), torch.cat(expected, 1), atol=0.02, rtol=0.02)
     assert not torch.allclose(model.for_writer(own["picture"]), model.for_writer(own["text"]))
+    # Guidance leads away from no U' at all and the empty text, whose last state fills up what is missing.
+    states, length = whole.nothing[0], whole.from_text.shape[1]
+    empty = [torch.zeros(model.settings.latents, states.shape[1])] if painters else []
+    empty += [states[[min(i, len(states) - 1) for i in range(length)]]] if mode != "specific" else []
+    torch.testing.assert_close(told["without"].float(), torch.cat(empty).expand(len(parts), -1, -1))
 
 
 def test_more_anchors_per_sample_and_the_same_seed_the_same_anchors(trained):
@@ -113,10 +121,49 @@ def test_more_anchors_per_sample_and_the_same_seed_the_same_anchors(trained):
     assert made[0].texts == made[1].texts and drawn[0] == drawn[1] and drawn[0] != drawn[2]
 
 
+def test_the_first_text_is_the_likeliest_and_every_other_draw_has_a_seed_of_its_own(trained, monkeypatch):
+    model, parts, _, _ = trained
+    asked = []
+
+    def write(prefix, *, max_tokens, seed, sample):
+        asked.append(("write", seed, max_tokens, sample))
+        return [""] * len(prefix)
+
+    def draw(condition, *, unconditional, steps, guidance, seed):
+        asked.append(("draw", seed, steps, guidance))
+        return [None] * len(condition)
+
+    monkeypatch.setattr(model.writer, "write", write)
+    monkeypatch.setattr(model.painter, "draw", draw)
+    for seed in (1, 2):
+        mvi.generate(model, parts, Run(seed=seed), pictures=2, texts=2, chunk=1)
+    n = len(parts)
+    one, other = asked[: 4 * n], asked[4 * n :]
+    assert [told[2:] for told in one] == [(24, False)] * n + [(24, True)] * n + [(20, 3.0)] * 2 * n
+    seeds = [[told[1] for told in some[half]] for some in (one, other) for half in (slice(2 * n), slice(2 * n, None))]
+    assert seeds[0] == seeds[1] and len({*seeds[0], *seeds[2]}) == 4 * n
+
+
+def test_a_shorter_empty_text_is_filled_up_with_its_last_state():
+    nothing = torch.tensor([[[1.0], [2.0]]])
+    for length, expected in ((4, [1, 2, 2, 2]), (2, [1, 2]), (1, [1])):
+        assert mvi._stretched(nothing, torch.zeros(3, length, 1))[..., 0].tolist() == [expected] * 3
+
+
+def test_what_making_anchors_costs_is_counted_by_hand():
+    """64 pairs learn at two thirds of a pass, 64 pictures take ten steps twice, forward alone; 96 texts one forward."""
+    settings = replace(PRESETS["default"], epochs=2, least_steps=0, batch=16)
+    found = mvi.foresee(32, settings, 2, 3, steps=10)
+    assert found == {"painter": pytest.approx(64 * 2 / 3 + 64 * 20 / 3), "writer": pytest.approx(64 * 2 / 3 + 96 / 3)}
+
+
 def test_random_anchors_come_from_the_pool(forget):
     pool = small_splits(1).retain
     made = mvi.random_anchors(len(forget), pool, 1, 2, seed=0)
     assert {t for ts in made.texts for t in ts} <= {e.text for e in pool} and len(made.pictures) == len(forget)
+    assert {(len(ps), len(ts)) for ps, ts in zip(made.pictures, made.texts)} == {(1, 2)}
+    again, other = (mvi.random_anchors(len(forget), pool, 1, 2, seed=seed).texts for seed in (0, 1))
+    assert made.texts == again != other
     with pytest.raises(ExpungeError, match="none stay"):
         mvi.random_anchors(1, (), 1, 1, 0)
 

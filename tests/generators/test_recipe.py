@@ -91,6 +91,21 @@ def test_only_what_changes_the_parts_makes_new_ones(forget):
     assert digest(key) != digest(QUICK.key(forget, Run()))
 
 
+def test_whatever_changes_the_anchors_asks_for_others(forget):
+    changes = [
+        {"painter": "other"}, {"writer": "other"}, {"preset": "default"}, {"mode": "specific"}, {"pictures": 2},
+        {"texts": 2}, {"precision": "bf16"}, {"turns": 3},
+    ]  # fmt: skip
+    keys = [replace(QUICK, **change).key(forget, Run()) for change in changes]
+    first, rest = forget[0], tuple(forget[1:])
+    fields = [{"id": "x"}, {"image": forget[-1].image}, {"text": "x"}, {"group": "x"}, {"kind": None}]
+    if first.image.key == forget[-1].image.key:
+        fields[1] = {"image": replace(first.image, key="x")}
+    keys += [QUICK.key((replace(first, **change), *rest), Run()) for change in fields]
+    keys += [QUICK.key(some, Run(seed=seed)) for some, seed in ((forget, 0), (forget, 1), (rest, 0), (forget[::-1], 0))]
+    assert len({digest(key) for key in keys}) == len(keys)
+
+
 def test_what_was_not_asked_for_is_not_in_the_key(forget):
     """Anchors that were made before there were turns and precisions are still found."""
     told = QUICK.key(forget, Run())

@@ -6,7 +6,7 @@ import pytest
 from tests.report.report_samples import AFTER, ASCENT, BEFORE, COLLAPSED, ORACLE, record, scored
 
 from expunge.core.record import Record, Score
-from expunge.report.verdict import LIMITS, judge
+from expunge.report.verdict import judge
 
 
 def test_a_good_run_passes_when_no_interval_says_otherwise():
@@ -43,7 +43,7 @@ def test_damage_to_near_neighbours_fails():
 def test_knowing_pictures_far_better_than_the_retrained_model_is_no_pass():
     high = ORACLE["r_forget_shared"] + 20
     verdict = judge(record(AFTER | {"r_forget_shared": high}, wide=False))
-    assert verdict.level("seen") == "unsure" and verdict.status == "unsure"
+    assert verdict.level("seen") == "unsure" and verdict.status == "unsure" and "not clear enough" in verdict.headline
     assert "20.0 points better" in next(f.sentence for f in verdict.findings if f.key == "seen")
 
 
@@ -90,18 +90,69 @@ def test_nothing_to_forget_is_not_forgetting():
     assert judge(one).level("told") == "unknown"
 
 
-@pytest.mark.parametrize(
-    ("above", "level"),
-    [(0.0, "good"), (LIMITS["told"][0], "good"), (LIMITS["told"][0] + 0.1, "unsure"), (LIMITS["told"][1] + 0.1, "bad")],
-)
-def test_limits_of_what_was_told(above, level):
-    one = record(AFTER | {"r_forget_private": ORACLE["r_forget_private"] + above}, wide=False)
-    assert judge(one).level("told") == level
+TOLD, SEEN, NAMED = "r_forget_private", "r_forget_shared", "r_forget_named"
+LINES = [
+    # What was told: as much above the retrained model, or so far below it; known before, and more than it knows.
+    ("told", {"oracle": {TOLD: 20.0}}, "after", TOLD, [
+        (4.9, "unsure"), (5.0, "good"), (25.0, "good"), (25.1, "unsure"), (35.0, "unsure"), (35.1, "bad")]),
+    ("told", {"oracle": {TOLD: 0.0}, "after": {TOLD: 0.0}}, "before", TOLD, [(9.9, "unknown"), (10.0, "good")]),
+    ("told", {"before": {TOLD: 25.0}, "after": {TOLD: 20.0}}, "oracle", TOLD, [(20.0, "good"), (20.1, "unknown")]),
+    ("told", {"oracle": None, "before": {TOLD: 60.0}}, "after", TOLD, [(30.0, "unknown"), (30.1, "bad")]),
+    # What can be seen: a share of the retrained model's, which knows it; far above it something is remembered.
+    ("seen", {"oracle": {SEEN: 50.0}}, "after", SEEN, [
+        (37.4, "bad"), (37.5, "unsure"), (44.9, "unsure"), (45.0, "good"), (65.0, "good"), (65.1, "unsure")]),
+    ("seen", {"after": {SEEN: 10.0}}, "oracle", SEEN, [(9.9, "unknown"), (10.0, "good")]),
+    ("seen", {"oracle": None, "before": {SEEN: 60.0}}, "after", SEEN, [(29.9, "bad"), (30.0, "unknown")]),
+    ("seen", {"oracle": None, "after": {SEEN: 1.0}}, "before", SEEN, [(9.9, "unknown"), (10.0, "bad")]),
+    # Others, since before; on the whole, and of what was told or can be seen.
+    ("neighbours", {"before": {"r_retain": 80.0}}, "after", "r_retain", [
+        (69.9, "bad"), (70.0, "unsure"), (74.9, "unsure"), (75.0, "good"), (99.0, "good")]),
+    ("neighbours", {"before": {"r_retain_shared": 80.0}}, "after", "r_retain_shared", [
+        (69.9, "unsure"), (70.0, "good")]),
+    ("neighbours", {"before": {"r_retain": None, "r_retain_shared": 80.0}}, "after", "r_retain_shared", [
+        (69.9, "bad"), (70.0, "unsure"), (75.0, "good")]),
+    ("everyday", {"before": {"r_test": 90.0}}, "after", "r_test", [
+        (83.9, "bad"), (84.0, "unsure"), (86.9, "unsure"), (87.0, "good")]),
+    ("everyday", {"after": {"r_test": 10.0}}, "before", "r_test", [(9.9, "unknown"), (10.0, "good")]),
+    # The attack: to either side of the retrained model, if it can tell anything and these people at all.
+    ("membership", {"oracle": {"mi": 40.0}}, "after", "mi", [
+        (24.9, "bad"), (25.0, "unsure"), (34.9, "unsure"), (35.0, "good"), (45.0, "good"), (45.1, "unsure"),
+        (55.0, "unsure"), (55.1, "bad")]),
+    ("membership", {"oracle": {"mi": 40.0}}, "before", "mi", [
+        (35.0, "good"), (35.1, "unknown"), (44.9, "unknown"), (45.0, "good")]),
+    ("membership", {}, "before", "mi_accuracy", [(59.9, "unknown"), (60.0, "good")]),
+    ("membership", {}, "after", "mi_accuracy", [(59.9, "unknown"), (60.0, "good")]),
+    # By name: what is left there is never a failure.
+    ("named", {"before": {NAMED: 80.0}, "oracle": {NAMED: 10.0}}, "after", NAMED, [
+        (15.0, "good"), (15.1, "unsure"), (80.0, "unsure")]),
+    ("named", {"after": {NAMED: 3.0}, "oracle": {NAMED: 3.0}}, "before", NAMED, [(9.9, "unknown"), (10.0, "good")]),
+]  # fmt: skip
+"""A check, what is fixed for it, and the score of a stage whose value decides: either side of every limit."""
 
 
-@pytest.mark.parametrize(("lost", "level"), [(3.0, "good"), (3.5, "unsure"), (6.5, "bad"), (-2.0, "good")])
-def test_limits_on_everyday_pictures(lost, level):
-    assert judge(record(AFTER | {"r_test": BEFORE["r_test"] - lost}, wide=False)).level("everyday") == level
+def decided(check, fixed, stage, name, value, task="retrieval"):
+    one = record(oracle=None if fixed.get("oracle", ()) is None else ORACLE, wide=False)
+    one.spec["task"] = task
+    for where, key, number in [*((w, k, v) for w, some in fixed.items() for k, v in (some or {}).items()),
+                               (stage, name, value)]:  # fmt: skip
+        one.scores[where].pop(key, None)
+        if number is not None:
+            one.scores[where][key] = Score(number, 50, better="oracle")
+    return judge(one).level(check)
+
+
+@pytest.mark.parametrize(("check", "fixed", "stage", "name", "levels"), LINES)
+def test_every_limit_lies_where_it_is_said_to_lie(check, fixed, stage, name, levels):
+    assert [(value, decided(check, fixed, stage, name, value)) for value, _ in levels] == levels
+
+
+@pytest.mark.parametrize(("task", "chance"), [("multiple_choice", 25.0), ("entailment", 100 / 3)])
+def test_knowledge_begins_above_guessing(task, chance):
+    low = {"oracle": {TOLD: 0.0, "r_test": 0.0}, "after": {TOLD: 0.0, "r_test": chance + 10}}
+    for check, stage, name in (("told", "before", TOLD), ("everyday", "before", "r_test"), ("seen", "oracle", SEEN)):
+        fixed = low if check != "seen" else {"after": {SEEN: chance + 10}}
+        levels = [decided(check, fixed, stage, name, chance + known, task) for known in (9.9, 10.1)]
+        assert levels == ["unknown", "good"]
 
 
 def test_few_samples_are_not_certain():
@@ -142,7 +193,7 @@ def test_what_was_lost_since_before_is_not_widened_by_an_interval():
 
 def test_far_below_the_retrained_model_is_noticed():
     one = record(AFTER | {"r_forget_private": 1.0}, oracle=ORACLE | {"r_forget_private": 30.0}, wide=False)
-    assert judge(one).level("told") == "unsure"
+    assert judge(one).level("told") == "unsure" and "not clear enough" in judge(one).headline
 
 
 def test_an_attack_that_guesses_cannot_reassure():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from expunge.core.pictures import HeldPicture
+from expunge.core.pictures import NO_PICTURE, HeldPicture
 from expunge.core.types import Corpus, Example, Kind, Splits
 from expunge.data import jsonl, people
 from expunge.data.worlds.drawing import DrawnPicture
@@ -126,6 +126,16 @@ def test_a_picture_in_training_and_test_makes_audits_lie():
         ("example a", "its picture is in the train split and, at example c, in the test split"),
         ("example e", "its picture is in the validation split and, at example c, in the test split"),
     ]
+
+
+def test_a_picture_in_any_two_splits_is_told_and_words_alone_are_no_picture():
+    one, other = (example("1", "P", "one"),), (example("2", "P", "two"),)
+    for early, late in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        parts: dict = {"train": (), early: one, late: other}
+        (problem,) = find_overlap(Corpus("x", **parts))
+        assert f"in the {early} split and, at example 2, in the {late} split" in problem.found
+    asked, kept = ((replace(e, image=NO_PICTURE),) for (e,) in (one, other))
+    assert find_leaks(asked, kept) == [] == find_overlap(Corpus("x", asked, kept))
 
 
 def test_nearly_equal_files_are_warned_of_and_drawings_are_not(album, row):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +207,15 @@ def test_a_thousand_requests_against_ten_thousand_examples_take_seconds(tmp_path
     assert len(requests.matched) == 600 and len(requests.rejected) == 400 == len(requests.problems)
     by_group = {m for n in range(1, 1_000, 5) for m in range(5 * n, 5 * n + 5)}
     assert set(requests.ids) == {f"id-ñ-{n}" for n in {*range(0, 1_000, 5), *by_group, *range(2, 1_000, 5)}}
+
+
+def test_a_picture_is_not_taken_where_one_of_its_groups_was_read_in_part(corpus, tmp_path):
+    """Ana's picture and the one like it, which also stands in a line of Ben's."""
+    ANA.save(tmp_path / "x.png")
+    (tmp_path / "who.jsonl").write_text(json.dumps({"picture": "x.png", "near": True}))
+    whole = match(corpus, tmp_path / "who.jsonl")
+    assert whole.ids == ("a1", "a2", "m1", "b2") and not whole.problems
+    for group in ("ana", "ben"):
+        part = match(replace(corpus, left_out={group: 2}), tmp_path / "who.jsonl")
+        assert part.ids == () and f"2 items of '{group}' could not be read" in part.problems[0].found
+    assert match(replace(corpus, left_out={"cay": 2}), tmp_path / "who.jsonl").ids == whole.ids

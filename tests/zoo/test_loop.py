@@ -103,6 +103,28 @@ def test_the_average_is_of_the_weights(tmp_path):
     torch.testing.assert_close(module.weight.detach(), mean)
 
 
+def test_matrices_decay_at_the_rate_of_the_step_and_biases_follow_their_gradient_alone(tmp_path):
+    """A matrix without a gradient decays, at a quarter and then at half of the peak rate; where the gradient stays the
+    same every step of AdamW is the rate itself."""
+    module = nn.Linear(3, 2)
+    weight, bias = weights(module)
+    schedule = Schedule(steps=2, lr=0.5, warmup=4, weight_decay=0.2)
+    pretrain(module, lambda *_: {"t": module.bias.sum() + 0 * module.weight.sum()}, schedule, tmp_path, say=quiet)
+    torch.testing.assert_close(module.weight.detach(), weight * (1 - 0.5 * 0.2 / 4) * (1 - 0.5 * 0.2 / 2))
+    torch.testing.assert_close(module.bias.detach(), bias - 0.5 / 4 - 0.5 / 2)
+
+
+def test_a_step_follows_the_clipped_gradient_of_the_sum_of_all_terms(tmp_path):
+    """Gradients of 100 and then of 1 - 2, clipped to 1 and -1: AdamW's first step is the rate, and in the second the
+    moments are (0.9 x 0.1 - 0.1) / (1 - 0.9^2) and 1."""
+    module = nn.Linear(1, 1, bias=False)
+    begun = module.weight.item()
+    told = [{"a": 100 * module.weight.sum()}, {"a": 1.0 * module.weight.sum(), "b": -2.0 * module.weight.sum()}]
+    schedule = Schedule(steps=2, lr=0.1, warmup=1, weight_decay=0.0, floor=1.0)
+    pretrain(module, lambda rng, step: told[step], schedule, tmp_path, say=quiet)
+    assert module.weight.item() == pytest.approx(begun - 0.1 + 0.1 * 0.01 / 0.19, abs=1e-6)
+
+
 def test_the_rate_climbs_and_falls():
     schedule = Schedule(steps=100, warmup=10, floor=0.1)
     rates = [factor(step, schedule) for step in range(101)]
