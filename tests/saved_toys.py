@@ -184,7 +184,7 @@ QWEN_MARKS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
     "<|video_pad|>",
 ]  # fmt: skip
-LANGUAGE = {
+LANGUAGE: dict[str, Any] = {
     "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
     "max_position_embeddings": 256,
 }  # fmt: skip
