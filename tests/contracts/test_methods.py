@@ -238,3 +238,25 @@ def test_the_battery_can_fail(tmp_path):
     )
     with pytest.raises(AssertionError, match="same model for the same seed"):
         check_method(tmp_path / "dice.py")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        "torch.rand(()).item()",
+        "random.random()",
+        "float(np.random.rand())",
+        "run.lend('pretrained') and torch.rand(()).item()",
+    ],
+)
+def test_the_battery_sees_draws_that_nobody_seeded(tmp_path, draw):
+    """Models are built, and lent, with a seed of their own: what comes after them must not count as seeded by it."""
+    (tmp_path / "unseeded.py").write_text(
+        '"""Draws from what all code shares."""\nimport random\nfrom dataclasses import dataclass\n\n'
+        "import numpy as np\nimport torch\n\n\n"
+        "@dataclass(frozen=True)\nclass Unseeded:\n    def unlearn(self, model, splits, run):\n"
+        f"        drawn = {draw}\n"
+        "        with torch.no_grad():\n            model.module.temp.add_(drawn)\n        return model\n"
+    )
+    with pytest.raises(AssertionError, match="same model for the same seed"):
+        check_method(tmp_path / "unseeded.py")
