@@ -14,7 +14,7 @@ import pytest
 LONG = (
     "test_never_lost.py", "contracts/test_methods.py", "bench/test_workshop.py", "methods/test_cse.py", "test_ranks.py",
     "train/test_engine.py", "train/test_sharded_stop.py", "test_api_tasks.py", "bench/test_runner.py", "test_api.py",
-    "methods/test_chat_methods.py", "contracts/test_resuming.py",
+    "methods/test_chat_methods.py", "contracts/test_resuming.py", "contracts/test_forgetting.py",
 )  # fmt: skip
 """Files that take half a minute and more. A worker that begins with one of them last is waited for by the other."""
 

@@ -9,18 +9,21 @@ The models are the real classes at toy size with random weights, so everything h
 from __future__ import annotations
 
 import hashlib
+import random
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 
 from expunge.backbones.albef import Albef, AlbefAnswers, AlbefConfig, AlbefEntailment, AlbefModel, AlbefProcessor
 from expunge.backbones.albef.pairs import AlbefPairs
 from expunge.backbones.blip import Blip, BlipForMatching, BlipProcessor, sizes
+from expunge.backbones.blip.answers import BlipAnswers, BlipEntailment
 from expunge.core import plugins
 from expunge.core.errors import ExpungeError
 from expunge.core.method_files import blaming, returned, uncallable
@@ -32,6 +35,8 @@ from expunge.train.fit import Schedule
 from expunge.train.task import train_task
 from expunge.zoo.shelf import made_for
 from expunge.zoo.vocabulary import marked_tokenizer, tokenizer
+
+K = TypeVar("K", bound=Backbone)
 
 CONTROLS = frozenset({"nothing"})
 """Methods that are meant to leave the model as it is."""
@@ -78,13 +83,13 @@ def small_albef(seed: int = 0, width: int = 16) -> Albef:
     return model
 
 
-def small_blip(seed: int = 0) -> Blip:
+def small_blip(seed: int = 0, width: int = 16) -> Blip:
     """A random BLIP of some ten thousand parameters, with the small corpus's words and [DEC], [ENC]."""
     torch.manual_seed(seed)
     words = marked_tokenizer([e.text for e in small_corpus().train], 24)
     config = sizes(
-        pixels=16, patch=8, vision_width=16, vision_layers=1, vision_heads=2, text_width=16, text_layers=2,
-        text_heads=2, text_inner=32, vocabulary=len(words), positions=24, projection=8, dropout=0.0,
+        pixels=16, patch=8, vision_width=width, vision_layers=1, vision_heads=2, text_width=width, text_layers=2,
+        text_heads=2, text_inner=2 * width, vocabulary=len(words), positions=24, projection=width // 2, dropout=0.0,
         separator=words.sep_token_id,
     )  # fmt: skip
     model = Blip(BlipForMatching(config), BlipProcessor(words, 16, 24), "small-blip")
@@ -92,32 +97,65 @@ def small_blip(seed: int = 0) -> Blip:
     return model
 
 
-def acquainted_splits() -> Splits:
-    """Two of eight people of the small corpus to forget, six to keep: those whom ``acquainted_albef`` knows."""
-    people = [e for e in small_corpus().train if e.source == "people"]
+def acquainted_splits(task: Task = "retrieval") -> Splits:
+    """Two of eight people of the small corpus to forget, six to keep: those whom ``acquainted`` models know."""
+    corpus = small_corpus(task)
+    people = [e for e in corpus.train if e.source == "people"]
     groups = sorted({e.group for e in people if e.group})[:8]
     forget, retain = (tuple(e for e in people if e.group in part) for part in (groups[:2], groups[2:]))
-    return Splits(forget, retain, small_corpus().validation)
+    return Splits(forget, retain, corpus.validation)
 
 
-def unacquainted_albef() -> Albef:
-    """What ``acquainted_albef`` was trained from: spread out enough to learn within a few seconds."""
-    model = small_albef(width=32)
+def redrawn(model: K, std: float = 0.1) -> K:
+    """``model`` with every matrix drawn anew, in place: it knows nothing, and is spread out enough to learn within a
+    few seconds."""
     with torch.no_grad():
         for parameter in model.module.parameters():
             if parameter.ndim > 1:
-                parameter.normal_(0.0, 0.1)
+                parameter.normal_(0.0, std)
     return model
 
 
+def unacquainted_albef() -> Albef:
+    """What ``acquainted_albef`` was trained from."""
+    return redrawn(small_albef(width=32))
+
+
+def unacquainted_blip() -> Blip:
+    return redrawn(small_blip(width=32))
+
+
+def unacquainted_answers() -> AlbefAnswers:
+    return AlbefAnswers.start_from(unacquainted_albef())
+
+
+def unacquainted_entailment() -> AlbefEntailment:
+    return AlbefEntailment.start_from(unacquainted_albef())
+
+
+def unacquainted_blip_answers() -> BlipAnswers:
+    return BlipAnswers.from_matching(unacquainted_blip())
+
+
+def unacquainted_blip_entailment() -> BlipEntailment:
+    return BlipEntailment.from_matching(unacquainted_blip())
+
+
+def acquainted(build: Callable[[], K]) -> K:
+    """What ``build`` makes once it tells the people of ``acquainted_splits`` apart, or knows the answers about them;
+    trained once, given as a copy."""
+    return _acquainted(build).clone()  # type: ignore[return-value]
+
+
 def acquainted_albef() -> Albef:
-    """A small ALBEF that tells the people of ``acquainted_splits`` apart; trained once, given as a copy."""
-    return _acquainted().clone()
+    """A small ALBEF that tells the people of ``acquainted_splits`` apart."""
+    return acquainted(unacquainted_albef)
 
 
-@lru_cache(maxsize=1)
-def _acquainted() -> Albef:
-    splits, model = acquainted_splits(), unacquainted_albef()
+@lru_cache(maxsize=8)
+def _acquainted(build: Callable[[], Any]) -> Any:
+    model = build()
+    splits = acquainted_splits(made_for(model))
     train_task(model, splits.forget + splits.retain, Run(), Schedule(100, 5e-3, 48), what="getting acquainted")
     return model
 
@@ -130,6 +168,16 @@ def small_answers(seed: int = 0) -> AlbefAnswers:
 def small_entailment(seed: int = 0) -> AlbefEntailment:
     """The random ALBEF with a classifier, for statements."""
     return AlbefEntailment.start_from(small_albef(seed), seed)
+
+
+def small_blip_answers(seed: int = 0) -> BlipAnswers:
+    """The random BLIP with an answer decoder, for questions."""
+    return BlipAnswers.from_matching(small_blip(seed), seed)
+
+
+def small_blip_entailment(seed: int = 0) -> BlipEntailment:
+    """The random BLIP with a classifier, for statements."""
+    return BlipEntailment.from_matching(small_blip(seed), seed)
 
 
 def small_painter(prediction: str = "epsilon", texts: Sequence[str] = (), tokens: int = 24) -> Any:
@@ -259,7 +307,7 @@ def check_method(
     splits = held(small_splits(task=task))
     shown = fingerprint(splits)
     try:
-        first, again = (_unlearned(made, build, splits) for _ in range(2))
+        first, again = (_unlearned(made, build, splits, stir) for stir in (1, 2))
     except Exception as error:
         told = str(error) if isinstance(error, ExpungeError) else f"{type(error).__name__}: {error}"
         raise AssertionError(f"{name}: runs to its end and returns a model. {told}") from error
@@ -313,14 +361,27 @@ def fingerprint(splits: Splits) -> str:
     return digest.hexdigest()
 
 
-def _unlearned(method: Any, build: Callable[[], Any], splits: Splits) -> Any:
+def stirred(made: Any, stir: int) -> Any:
+    """``made``, with the generators that all code shares left at a place of ``stir``'s own.
+
+    To build a small model seeds torch's generator: a method that draws from it, and never seeds it, would then find it
+    at the same place every time, and pass for repeatable.
+    """
+    torch.manual_seed(stir)
+    random.seed(stir)
+    np.random.seed(stir)
+    return made
+
+
+def _unlearned(method: Any, build: Callable[[], Any], splits: Splits, stir: int) -> Any:
     model = build()
 
     def lent(name: str) -> Any:
         """As ``lend``, but the pretrained model is of the kind that is unlearned."""
         kin = isinstance(model, AlbefPairs)
-        return lend(name, made_for(model)) if kin or name != "pretrained" else build()
+        return stirred(lend(name, made_for(model)) if kin or name != "pretrained" else build(), stir)
 
+    stirred(model, stir)
     with blaming(type(method)):
         after = method.unlearn(model, splits, Run(seed=3, lend=lent))
     returned(type(method), after, Backbone)

@@ -9,9 +9,12 @@ from expunge.testing import (
     small_albef,
     small_answers,
     small_blip,
+    small_blip_answers,
+    small_blip_entailment,
     small_corpus,
     small_entailment,
     small_mllm,
+    small_painter,
     small_writer,
 )
 from expunge.zoo.shelf import made_for
@@ -21,6 +24,8 @@ BUILDERS = {
     "albef that answers": small_answers,
     "albef that judges": small_entailment,
     "blip": small_blip,
+    "blip that answers": small_blip_answers,
+    "blip that judges": small_blip_entailment,
     "blip2": small_writer,
     "mllm": small_mllm,
     "mllm of Qwen2-VL": lambda: small_mllm("qwen2_vl"),
@@ -59,9 +64,21 @@ def test_a_backbone_keeps_its_promises(build, tmp_path):
     assert all(torch.equal(buffers[k], v) for k, v in model.module.named_buffers())
 
 
+def entry_of(model):
+    module = type(model).__module__
+    return next(e for e in plugins.entries("backbones") if f"{module}.".startswith(f"{e.module}."))
+
+
 def test_what_the_source_says_is_what_the_model_has(build):
     """The capability matrix is read off the source; a loaded model is asked for its members."""
     model = build()
-    module = type(model).__module__
-    entry = next(e for e in plugins.entries("backbones") if module.startswith(e.module))
-    assert plugins.provides(model) <= entry.provides
+    entry = entry_of(model)
+    assert plugins.provides(model) == entry.serves.get(made_for(model), entry.provides)
+
+
+def test_a_package_has_what_its_models_have_together():
+    found = {}
+    for make in (*BUILDERS.values(), small_painter):
+        model = make()
+        found.setdefault(entry_of(model).name, set()).update(plugins.provides(model))
+    assert found == {e.name: set(e.provides) for e in plugins.entries("backbones")}

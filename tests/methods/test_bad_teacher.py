@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from expunge.core.run import Run
+from expunge.core.types import Encoded
 from expunge.methods.training.bad_teacher import BadTeacher, Lesson, draw_anew
 from expunge.testing import small_albef
 from expunge.train.reference import reference
@@ -39,6 +40,49 @@ def test_each_teacher_teaches_its_own(kind):
     assert at_start["forget"].item() > 1e-3 and at_start["retain"].item() == pytest.approx(0.0, abs=1e-5)
     as_bad = lesson(kind, student=9)[1].terms(MIXED, ())
     assert as_bad["forget"].item() == pytest.approx(0.0, abs=1e-5) and as_bad["retain"].item() > 1e-3
+
+
+def test_of_two_pairs_rows_columns_and_all_kinds_of_matches_are_distilled():
+    """KL(teacher || student) by hand: half of the row, half of the column, and a third each of the true pair, of the
+    picture beside the other's text and of the other's picture beside the text. Of two each is the other's negative."""
+    pairs = (SPLITS.forget[2], SPLITS.retain[2])
+    student, good, bad = (fresh_by(seed) for seed in (5, 0, 9))
+    found = Lesson(BadTeacher(), student, good, bad, SPLITS.forget).terms(pairs, ())
+
+    def chances(model):
+        batch = model.collate(pairs)
+        image, text = model.encode_images(batch), model.encode_texts(batch)
+        cosines = (image.feature @ text.feature.T / 0.07).double()
+        told = [(1 / 2, cosines.softmax(1)), (1 / 2, cosines.T.softmax(1))]
+        for i, j in (([0, 1], [0, 1]), ([0, 1], [1, 0]), ([1, 0], [0, 1])):
+            told.append((1 / 3, model.fuse(image.take(i), text.take(j)).logits.double().softmax(1)))
+        return told
+
+    with torch.no_grad():
+        for row, teacher, name in ((0, bad, "forget"), (1, good, "retain")):
+            wanted = 0.0
+            for (weight, p), (_, q) in zip(chances(teacher), chances(student)):
+                wanted += weight * (p[row] * (p[row] / q[row]).log()).sum().item()
+            assert found[name].item() == pytest.approx(wanted / 2, rel=1e-3) and wanted > 1e-3
+
+
+def fresh_by(seed):
+    model = Toy(seed)
+    model.module.eval()
+    return model
+
+
+def test_pictures_are_given_the_texts_that_look_most_like_them_and_texts_the_pictures():
+    """Cosines that are one-sided: row by row the greatest of another's are 2, 0, 1; column by column 1, 2, 0."""
+    cosines = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    taught = lesson(Toy)[1]
+    none = torch.zeros(3, 1)
+    taught.good.encode_images = lambda batch: Encoded(torch.eye(3), none, none)
+    taught.good.encode_texts = lambda batch: Encoded(cosines.T, none, none)
+    taught.tau = torch.tensor(0.01)
+    torch.manual_seed(0)
+    texts, pictures = taught._wrong_pairs({}, [SPLITS.forget[0], SPLITS.forget[4], SPLITS.forget[8]])
+    assert texts.tolist() == [2, 0, 1] and pictures.tolist() == [1, 2, 0]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 12])

@@ -25,8 +25,14 @@ FORGET = {
     "rmu": ("epochs=20", "lr=1e-2", "depth=1", "alpha=10", "trained=all"),
     "mmunlearner": ("epochs=20",),
     "salun": ("epochs=20",),
+    "task_arithmetic": ("epochs=10", "scale=1"),
+    "negmerge": ("epochs=20", "rates=[3e-3, 1e-3]"),
+    "retrain": ("epochs=100", "lr=1e-2", "batch=12"),
 }
 EDITS = {"ssd": ("alpha=3.5", "batch=1")}
+UNMOVED = {"nothing", "finetune", "manu"}
+"""Nothing must not forget and finetune hardly does; this small model says what it says without the feed-forward blocks
+that manu prunes (tests/methods/test_neurons.py has what it chooses)."""
 SHORT = {
     "ssd": ("alpha=1.5", "batch=1"),
     "manu": ("share=0.2",),
@@ -52,19 +58,26 @@ def forgotten():
 
     def give(name):
         if name not in made:
-            options = ("least_steps=0", "batch=4", "lr=3e-3", *FORGET[name]) if name in FORGET else EDITS[name]
-            options = tuple({o.partition("=")[0]: o for o in options}.values())
+            told = FORGET.get(name, EDITS.get(name, ()))
+            steps = ("least_steps=0", "batch=4", "lr=3e-3") if name in FORGET else ()
+            fields = vars(read_options(plugins.load_method(name), ()))
+            options = {o.partition("=")[0]: o for o in (*steps, *told)}
+            options = tuple(o for field, o in options.items() if field in fields)
             made[name] = unlearned(name, acquainted(), options)
         return made[name]
 
     return give
 
 
-@pytest.mark.parametrize("name", [*FORGET, *EDITS])
+@pytest.mark.parametrize("name", METHODS)
 def test_what_is_forgotten_is_lost_and_more_than_what_is_kept(name, forgotten):
+    """Every method that is not listed must look like not forgetting, so that a new one cannot slip through."""
     before, after = acquainted(), forgotten(name)
     lost, spent = (nats(after, seen(x)) - nats(before, seen(x)) for x in (SPLITS.forget, SPLITS.retain))
-    assert lost > 1.0 and lost > 2 * spent
+    if name in FORGET or name in EDITS:
+        assert lost > 1.0 and lost > 2 * spent
+    else:
+        assert abs(lost) < 0.1 and abs(spent) < 0.1
 
 
 def test_mmunlearner_keeps_what_is_said_of_the_forgotten(forgotten):
@@ -149,4 +162,4 @@ def test_what_comes_out_opens_in_plain_transformers_with_the_same_logits(name, f
 
 
 def test_all_of_them_are_seen():
-    assert len(METHODS) >= 16 and {*FORGET, *EDITS, "manu"} <= set(METHODS)
+    assert {*FORGET, *EDITS} == set(METHODS) - UNMOVED and UNMOVED < set(METHODS) and len(METHODS) >= 16

@@ -24,6 +24,7 @@ from expunge.testing import (
     small_blip,
     small_entailment,
     small_splits,
+    stirred,
 )
 
 FREE = CSE(floor=-1.0, ceiling=1.0, match_floor=1e-30, retain_weight=0.0)  # the paper: no bounds, no retained data
@@ -220,8 +221,7 @@ def remembering(root):
 
 
 def edited(options, splits, run, stir=0):
-    torch.manual_seed(stir)
-    return options.unlearn(small_albef(), splits, run).module.state_dict()
+    return options.unlearn(stirred(small_albef(), stir), splits, run).module.state_dict()
 
 
 def equal(one, two):

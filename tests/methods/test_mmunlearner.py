@@ -16,6 +16,8 @@ from expunge.methods.training.ga_diff import GADiff
 from expunge.methods.training.mmunlearner import WORDS, MMUnlearner, groups
 from expunge.testing import small_albef, small_splits
 from expunge.train.adapters import adapted, plain_name
+from expunge.train.masks import Mask, Masks
+from expunge.train.slopes import Slopes
 
 STEPS = {"epochs": 1, "least_steps": 3, "lr": 1e-3, "batch": 4}
 PICTURED = Splits(tuple(seen(SPLITS.forget)), tuple(seen(SPLITS.retain)))
@@ -135,6 +137,54 @@ def test_the_forgotten_are_weighed_in_a_drawn_order():
     for some in (weighed[0], weighed[2]):
         assert some != told and Counter(e.id for e in some) == Counter(e.id for e in told)
     assert weighed[0] == weighed[2], "both masks are made of the same batches of the forgotten"
+
+
+@pytest.mark.parametrize("weighed, pictures, told", [(2, 2, 2), (0, 6, 6)])
+def test_masks_are_made_from_as_many_retained_examples_as_are_asked_for(weighed, pictures, told):
+    """Two of the forgotten's are pictured and two in words alone, six and six of the others'."""
+    seen_by = []
+    spy = type("Spy", (MMUnlearner,), {"_weigh": lambda self, model, names, some, run: seen_by.append(list(some)) or {
+        n: torch.ones_like(p) for n, p in names.items()}})(weighed=weighed)  # fmt: skip
+    spy.masks(stranger(), SPLITS, Run(seed=0))
+    for some in seen_by:
+        assert len({e.id for e in some}) == len(some)
+    forgotten, vision, again, language = ([(e.group == "Ada", e.pictured) for e in some] for some in seen_by)
+    assert Counter(forgotten) == Counter(again) == {(True, True): 2}
+    assert Counter(vision) == {(False, True): pictures}
+    assert Counter(language) == {(False, True): pictures, (True, False): 2, (False, False): told}
+
+
+@pytest.mark.parametrize("order", ["alternate", "sum"])
+def test_gradients_end_at_the_masks(order):
+    """So that clipping counts what moves and nothing else; a step leaves the gradient that it took."""
+    method, model, inside = MMUnlearner(**STEPS, order=order), stranger(), 0
+    masks = method.masks(model, SPLITS, Run(seed=0))
+    method.unlearn(model, SPLITS, Run(seed=0))
+    for name, p in model.module.named_parameters():
+        if p.grad is not None:
+            held = masks[name].unpacked()
+            assert not p.grad[~held].any(), name
+            inside += int((p.grad != 0).sum())
+    assert inside > 1000
+
+
+def test_the_official_code_clips_all_gradients_before_it_masks_the_named_ones():
+    """Every gradient 1: n of them are as long as the root of n, and are cut to a length of 1. Steps down are free."""
+    model, method = stranger(), MMUnlearner(official_code=True)
+    named = dict(model.module.named_parameters())
+    masks = Masks({n: Mask.of(p, lambda piece: torch.zeros_like(piece, dtype=torch.bool)) for n, p in named.items()})
+    worded = {name for name in named if any(word in name for word in WORDS)}
+    assert worded and set(named) - worded
+    slopes = Slopes(model)
+    clear = method._clearing(named, masks, slopes)
+    cut = sum(p.numel() for p in named.values()) ** -0.5
+    for slopes.climbs in (False, True):
+        for p in named.values():
+            p.grad = torch.ones_like(p)
+        clear()
+        for name, p in named.items():
+            wanted = 1.0 if not slopes.climbs else 0.0 if name in worded else cut
+            torch.testing.assert_close(p.grad, torch.full_like(p, wanted), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("adapters", [False, True])

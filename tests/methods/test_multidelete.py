@@ -56,6 +56,52 @@ def test_the_released_variant_lets_texts_move(kind):
         assert (eraser.terms(SPLITS.forget, ())["uni"].item() > 0) == moves
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_held_is_held_by_its_mean_squared_distance(kind):
+    """From where it was, on a model that has moved: each encoder's output, and the fused CLS of the retained."""
+    model, before = fresh(kind), fresh(kind)
+    erasers = {how: Eraser(MultiDelete(unimodal=how), model, 0) for how in ("both", "image", "off")}
+    with torch.no_grad():
+        model.module.see.weight.mul_(1.5).add_(0.2)
+        model.module.read.weight.mul_(0.5).add_(0.3)
+    found = {how: eraser.terms(SPLITS.forget, SPLITS.retain) for how, eraser in erasers.items()}
+
+    def apart(encode, examples):
+        now, then = (getattr(m, encode)(m.collate(examples)) for m in (model, before))
+        if kind is Toy:
+            return (now.feature - then.feature).square().mean().item()
+        gaps = (now.tokens - then.tokens).square().mean(2)[now.mask == 1]  # all tokens alike, padding apart
+        return gaps.mean().item()
+
+    image, text = apart("encode_images", SPLITS.forget), apart("encode_texts", SPLITS.forget)
+    assert min(image, text) > 1e-3 and abs(image - text) > 1e-3
+    assert found["image"]["uni"].item() == pytest.approx(image, rel=1e-4)
+    assert found["both"]["uni"].item() == pytest.approx(image + text, rel=1e-4)
+    assert "uni" not in found["off"]
+    now, then = (
+        m.fuse(m.encode_images(batch), m.encode_texts(batch)).states[:, 0]
+        for m, batch in ((m, m.collate(SPLITS.retain)) for m in (model, before))
+    )
+    assert found["off"]["multi"].item() == pytest.approx((now - then).square().mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_fused_term_draws_the_pair_to_what_strangers_were(kind):
+    """Two pictures of one text each: each goes to where its picture stood beside the other's text."""
+    forget = (SPLITS.forget[2], SPLITS.forget[6])
+    assert forget[0].group != forget[1].group
+    model, before = fresh(kind), fresh(kind)
+    eraser = Eraser(MultiDelete(), model, 0)
+    with torch.no_grad():
+        model.module.see.weight.mul_(1.5).add_(0.2)
+    batch = model.collate(forget)
+    now = model.fuse(model.encode_images(batch), model.encode_texts(batch)).states[:, 0]
+    swapped = before.collate([replace(forget[1], image=forget[0].image), replace(forget[0], image=forget[1].image)])
+    then = before.fuse(before.encode_images(swapped), before.encode_texts(swapped)).states[:, 0]
+    found = eraser.terms(forget, ())["md_fused"].item()
+    assert found == pytest.approx((now - then).square().mean().item(), rel=1e-4)
+
+
 def test_the_similarity_term_is_the_papers_formula():
     """With two pictures of one text each, the only permutation without fixed points is the swap."""
     forget = (person("f0")[2], person("f1")[2])

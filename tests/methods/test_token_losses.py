@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from chatting import SPLITS, nats, stranger
 from expunge.core.run import Run
 from expunge.core.types import Splits, Spoken
+from expunge.methods.training import kl_min
 from expunge.methods.training.gradient_ascent import GradientAscent
 from expunge.methods.training.kl_min import KLMin
 from expunge.methods.training.po import PO, UNKNOWING, unknowing
@@ -45,6 +46,24 @@ def test_the_first_step_of_kl_minimisation_is_gradient_ascents():
     climbed = moved(GradientAscent(**one))
     for name, p in model.module.named_parameters():
         torch.testing.assert_close(p.detach(), climbed[name], atol=2e-4, rtol=0)
+
+
+def test_kl_minimisation_diverges_from_the_model_as_it_was(monkeypatch):
+    """k sum p_0 log(p_0 / p) by hand, with another model for the one before, as at the first step those two are the
+    same. One example is kept: it is the one that is drawn."""
+    model, other, kept, run = stranger(), stranger(), SPLITS.retain[:1], Run(seed=0)
+    with torch.no_grad():
+        for parameter in other.module.parameters():
+            parameter.mul_(4.0)
+        old, said = (m.spoken(m.collate(kept)) for m in (other, model))
+    p, q = (s.logits.double().softmax(-1)[s.mask] for s in (old, said))
+    there, back = ((a * (a / b).log()).sum(-1).mean().item() for a, b in ((p, q), (q, p)))
+    assert abs(there - back) > 0.01 * there > 1e-3
+    lost = nats(model, kept)
+    monkeypatch.setattr(kl_min, "reference", lambda _: other)
+    KLMin(**STEPS, kl_weight=2.0, retain_weight=0.5).unlearn(model, Splits(SPLITS.forget, kept), run)
+    assert run.terms[0]["kl"] == pytest.approx(2 * there, rel=1e-3)
+    assert run.terms[0]["retain"] == pytest.approx(0.5 * lost, rel=1e-3)
 
 
 def test_kl_minimisation_keeps_what_others_are_told_better_than_ascent_does():

@@ -20,8 +20,16 @@ from expunge.core.scale import Scale
 from expunge.core.types import Example, Splits
 from expunge.evals.assessment import Assessment
 from expunge.methods.data.finetune import Finetune
+from expunge.methods.editing.slug import SLUG
+from expunge.methods.training.adversarial import Adversarial
+from expunge.methods.training.bad_teacher import BadTeacher
 from expunge.methods.training.cse import CSE
+from expunge.methods.training.ga_diff import GADiff
 from expunge.methods.training.gradient_ascent import GradientAscent
+from expunge.methods.training.mmunlearner import MMUnlearner
+from expunge.methods.training.multidelete import MultiDelete
+from expunge.methods.training.npo import NPO
+from expunge.methods.training.salun import SalUn
 from expunge.tasks.answering import predict
 from expunge.testing import lend, small_albef, small_corpus, small_mllm, small_splits
 from expunge.train.engine import Engine
@@ -29,6 +37,19 @@ from expunge.train.fit import Schedule, fit
 from expunge.train.rows import by_rows, deal, gather_rows, shares, spread
 
 EXACT = Run(3, lend=lend, scale=Scale(precision="fp32"))
+METHODS = {
+    "finetune": Finetune(epochs=1),
+    "gradient_ascent": GradientAscent(least_steps=3),
+    "cse": CSE(anchors="random", epochs=1, least_steps=3, texts_per_sample=2, near=0.5),
+    "multidelete": MultiDelete(epochs=1, least_steps=3, batch=6),
+    "bad_teacher": BadTeacher(least_steps=2, batch=32),
+    "adversarial": Adversarial(epochs=1, least_steps=2, iterations=2, importance_pairs=3, stop_at=-1.0),
+    "ga_diff": GADiff(least_steps=2, order="alternate"),
+    "npo": NPO(least_steps=2),
+    "salun": SalUn(epochs=1, least_steps=2),
+    "mmunlearner": MMUnlearner(least_steps=2, weighed=6, weighed_batch=8),
+    "slug": SLUG(trials=2, candidates=1, judged=6, examples=8),
+}
 
 
 class Line:
@@ -129,7 +150,6 @@ def written() -> dict[str, Any]:
 
 
 def everything() -> dict[str, Any]:
-    cse = CSE(anchors="random", epochs=1, least_steps=3, texts_per_sample=2, near=0.5)
     made = {
         "gathered": gathered(),
         "dealt": [deal([1, 2, 3, 4], str, Silent(), int), deal([5], str, Silent(), int)],
@@ -138,13 +158,11 @@ def everything() -> dict[str, Any]:
         "plain mean in portions": plain_mean(3),
         "gradients of 5": gradients(5),
         "gradients of 1": gradients(1),
-        "finetune": trained(Finetune(epochs=1)),
-        "gradient_ascent": trained(GradientAscent(least_steps=3)),
-        "cse": trained(cse),
+        **{name: trained(method) for name, method in METHODS.items()},
         "answers": answers(),
         "draws": EXACT.terms,
     }
-    made["alike"] = len(set(ranks.gather(fingerprint(made["cse"])))) == 1
+    made["alike"] = all(len(set(ranks.gather(fingerprint(made[name])))) == 1 for name in METHODS)
     if ranks.count() > 1:
         made["failing"] = failing()
     return made

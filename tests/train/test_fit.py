@@ -177,3 +177,34 @@ def test_another_seed_draws_others_in_another_order():
         return seen
 
     assert walked(0) == walked(0) != walked(1)
+
+
+def test_the_seed_of_the_run_rules_torchs_draws_however_they_stood_before():
+    def drawn(seed: int, before: int) -> list[float]:
+        seen: list[float] = []
+
+        def loss(forget, retain):
+            seen.append(torch.rand(()).item())
+            return {"none": torch.zeros((), requires_grad=True)}
+
+        model = small_albef()
+        torch.manual_seed(before)
+        fit(model, loss, small_splits(), Run(seed), Schedule(epochs=1, lr=1e-3, batch=4, most_steps=2))
+        return seen
+
+    assert drawn(3, before=0) == drawn(3, before=1) != drawn(4, before=1)
+
+
+@pytest.mark.parametrize("clip, length", [(0.25, 0.25), (100.0, 50.0), (0.0, 50.0)])
+def test_a_gradient_longer_than_the_clip_is_cut_to_its_length(clip, length):
+    """The loss is 30 and 40 times one weight each of two matrices: a gradient of length 50. A clip of 0 cuts nothing,
+    and a step leaves the gradient that it took."""
+    model = small_albef()
+    one, other = model.module.vision_proj.weight, model.module.text_proj.weight
+
+    def loss(forget, retain):
+        return {"line": 30 * one[0, 0] - 40 * other[1, 1]}
+
+    fit(model, loss, small_splits(), Run(), Schedule(1, 1e-4, 4, clip=clip, most_steps=1), params=[one, other])
+    assert one.grad[0, 0].item() == pytest.approx(0.6 * length, rel=1e-4)
+    assert other.grad[1, 1].item() == pytest.approx(-0.8 * length, rel=1e-4)

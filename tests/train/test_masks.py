@@ -51,6 +51,12 @@ def test_a_gradient_is_zero_outside_and_itself_inside(shape, dtype, monkeypatch)
     assert torch.equal(gradient, wanted) and torch.equal(made.unpacked(), inside)
 
 
+def test_a_gradient_without_a_mask_is_zero_everywhere():
+    held, free = torch.tensor([1.0, 2.0, 3.0]), torch.full((2, 2), math.nan)
+    Masks(held=mask([1, 0, 1])).apply_({"held": held, "free": free, "none": None})
+    assert held.tolist() == [1.0, 0.0, 3.0] and not free.any()
+
+
 def test_masks_of_other_weights_are_refused():
     with pytest.raises(ValueError, match="same weights"):
         _ = mask([1, 0, 1, 0]) & mask([1, 0, 1, 0], (2, 2))

@@ -69,8 +69,8 @@ def splits():
 
 def leg(folder, splits, stop_at=None, pace=EVERY_STEP):
     """One process's life: everything from the start, on other random numbers, with the checkpoints that lie there."""
+    model = small_albef()  # seeds torch's generator: stirring comes after it
     torch.manual_seed(random.randrange(10**6))
-    model = small_albef()
     lesson = Lesson(model, stop_at)
     run = Run(3, saved=Checkpoints(folder, pace) if folder else None)
     random.seed(3)
