@@ -24,7 +24,7 @@ def published(search: str) -> dict[str, str]:
     """Method -> the label of the setting that the published page says is best, of as many as the suite has."""
     page = (RESULTS / search / f"{search}.md").read_text().replace("\\", "")
     budget = reading.read(search).budget
-    table = page.split("| | Avg.G | settings | cells |")[1].partition("\n\n")[0]
+    table = page.split("| Avg.G | settings | cells |")[1].partition("\n\n")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     assert {row[2] for row in rows} == {f"{budget} of {budget}"}
     return {row[0].partition(" ")[0]: row[0] for row in rows}

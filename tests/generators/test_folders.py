@@ -29,7 +29,7 @@ def trained(request, folders):
     run, forget = Run(seed=0), small_splits(1).forget[:4]
     # The second half of the pairs in turns.
     settings = replace(
-        PRESETS["default"], epochs=6, least_steps=0, batch=4, turns=2 if request.param in PAIRS[2:] else 0
+        PRESETS["default"], lr=1e-2, epochs=12, least_steps=0, batch=4, turns=2 if request.param in PAIRS[2:] else 0
     )
     model, parts = mvi.train(painter, writer, forget, run, settings)
     for generator, before in zip((painter, writer), frozen, strict=True):
@@ -41,7 +41,8 @@ def test_mvi_learns_from_both(trained):
     model, parts, run = trained
     assert parts.from_text.shape[1] == 77 and parts.from_picture.shape[1:] == (4, 24)
     texts = [t["text"] for t in run.terms if "text" in t]
-    assert texts[-1] < texts[0] and all(torch.isfinite(p).all() for p in model.parameters())
+    # OPT at toy size hardly listens to its prefix: at the default rate its fall is lost in rounding.
+    assert max(texts[-3:]) < texts[0] and all(torch.isfinite(p).all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("mode", ["swap", "reconstruct", "specific", "consistent"])
