@@ -94,16 +94,17 @@ def after(name, build, options=(), seed=0):
     return known(method.unlearn(model, acquainted_splits(task), Run(seed=seed, lend=give)))
 
 
-def must_forget(name, build):
-    """One of a few tries forgets: what a single training of eight people comes to hangs on how the processor rounds.
-    Each try is judged by ``forgot``, which no model passes that lost everything."""
-    before, most, left = known(acquainted(build)), SPENDS.get(name, MOST), []
+def forgets(name, build):
+    """Whether one of a few tries forgets: what a single training of eight people comes to hangs on how the processor
+    rounds. Each try is judged by ``forgot``, which no model passes that lost everything."""
+    before = known(acquainted(build))
     for seed, stronger in enumerate(((), *STRONGER.get(name, ((), ())))):
         chosen = {option.partition("=")[0]: option for option in (*FORGET[name], *stronger)}
-        left.append(after(name, build, tuple(chosen.values()), seed))
-        if forgot(before, left[-1], most):
-            return
-    raise AssertionError(f"of {before} {name} left {left}")
+        left = after(name, build, tuple(chosen.values()), seed)
+        print(f"of {before} {name} left {left}")  # shown where all tries fail
+        if forgot(before, left, SPENDS.get(name, MOST)):
+            return True
+    return False
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -127,7 +128,7 @@ def test_a_model_that_lost_everything_is_no_success(kind):
 def test_what_is_forgotten_is_lost_and_more_than_what_is_kept(name):
     """Every method that is not listed must look like not forgetting, so that a new one cannot slip through."""
     if name in FORGET:
-        must_forget(name, unacquainted_albef)
+        assert forgets(name, unacquainted_albef)
     else:
         before, left = known(acquainted(unacquainted_albef)), after(name, unacquainted_albef)
         assert max(abs(b - a) for b, a in zip(before, left, strict=True)) < 0.1
@@ -135,4 +136,4 @@ def test_what_is_forgotten_is_lost_and_more_than_what_is_kept(name):
 
 @pytest.mark.parametrize(("kind", "name"), CELLS)
 def test_the_comparisons_forget_on_other_kinds_of_models(kind, name):
-    must_forget(name, KINDS[kind])
+    assert forgets(name, KINDS[kind])

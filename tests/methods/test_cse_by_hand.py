@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.methods.test_cse import FREE
 from torch.nn import functional as F
 
 from expunge.core.types import Encoded
 from expunge.generators.shapes import Anchors
-from expunge.methods.training.cse import CSE, Editor
+from expunge.methods.training.cse import Editor
 from expunge.testing import small_albef, small_answers, small_splits, unacquainted_albef
-
-FREE = CSE(floor=-1.0, ceiling=1.0, match_floor=1e-30, retain_weight=0.0)  # the paper: no bounds, no retained data
 
 
 @pytest.fixture(scope="module")

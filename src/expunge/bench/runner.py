@@ -136,7 +136,7 @@ def work(cells: Sequence[Cell], shelf: Shelf, measure: Callable[[Cell, Progress]
         measure = Workshop(shelf.folder).measure
     settled, mine, waits = 0, None, False
     while left := [cell for cell in cells if not shelf.is_settled(cell)]:
-        found_any, put_back = False, False
+        before, put_back = settled, False
         shared: list[Setting] = []
         while left:
             left.sort(key=lambda cell: 0 if cell.setting == mine else 2 if cell.setting in shared else 1)  # stable
@@ -146,12 +146,11 @@ def work(cells: Sequence[Cell], shelf: Shelf, measure: Callable[[Cell, Progress]
                     shared.append(cell.setting)
                 elif not shelf.is_settled(cell):  # nobody was faster
                     if _settle(cell, shelf, measure, waits):
-                        found_any, waits, mine = True, False, cell.setting
-                        settled += 1
+                        settled, waits, mine = settled + 1, False, cell.setting
                     else:
                         put_back, mine = True, None
                         shared.append(cell.setting)
-        if not found_any:
+        if settled == before:
             waits = put_back
             time.sleep(POLL_S)
     return settled
