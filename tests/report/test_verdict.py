@@ -199,9 +199,10 @@ def test_the_sentences_say_what_the_numbers_say():
     assert "It keeps 95 % of what" in said("seen", {("after", SEEN): 38.2})[0].sentence
     assert "keeps only 50 % of it" in said("seen", {("after", SEEN): 20.1})[0].sentence
     assert "9.0 points less familiar" in said("membership", {("after", "mi"): 32.0})[0].sentence
-    assert "Searches for everyday pictures lost 0.4 points of 97.4." in said("everyday", {("after", "r_test"): 97.0})[
-        0
-    ].sentence
+    assert (
+        "Searches for everyday pictures lost 0.4 points of 97.4."
+        in said("everyday", {("after", "r_test"): 97.0})[0].sentence
+    )
     assert "succeed as often as before" in said("everyday", {("after", "r_test"): 97.38})[0].sentence
     for lost, much in ((5.0, False), (6.5, True)):
         sentence = said("everyday", {("after", "r_test"): 97.4 - lost})[0].sentence
