@@ -372,3 +372,12 @@ def test_both_maps_have_one_frame_and_both_lists_of_words_their_own(monkeypatch)
     lost = [{"word": w, "before": 90.0, "after": 1.0, "shift": -89.0} for w in "abc"]
     page(Record(), {"words": lost})
     assert words == [("Lost the most", 2), ("Moved the least", 1)], "a word that lost all is not called kept"
+
+
+def test_a_long_name_is_broken_and_a_wide_table_moves_by_itself():
+    """A browser of 385 pixels shows names of 180 letters without moving sideways; here, by which rules."""
+    style = page(record(), {"words": [{"word": "w" * 180, "before": 9.0, "after": 1.0, "shift": -8.0}]})
+    for selector in (".who span", "table.plain td", ".person > summary > span", ".texts li > span"):
+        assert re.search(re.escape(selector) + r" {[^}]*overflow-wrap: anywhere", style), selector
+    for table in re.findall(r'(\S+)<table class="(?!plain)', style.replace("\n", "")):
+        assert table.endswith('tabindex="0">')
