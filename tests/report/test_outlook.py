@@ -68,3 +68,13 @@ def test_a_request_is_foreseen_with_what_is_missing_and_what_is_free():
     )))  # fmt: skip
     assert "not on this machine: ALBEF.pth" in told and "free: 4.0 GB on this machine" in told
     assert "note: about mvi" in told and "note: n" in told and "80 MB" in told and "30 s" in told
+
+
+def test_words_stand_left_and_numbers_right():
+    made = outlook.table(("scenario", "task", "cells", "time each", "from"), [("a", "b", "1", "2 s", "c")])
+    assert [column.justify for column in made.columns] == ["left", "left", "right", "right", "left"]
+
+
+def test_what_takes_no_time_is_known():
+    assert "nobody" not in grid(row("nothing", 0.0), row("cse", 60.0))
+    assert "about 0 s; originals" in grid(row("nothing", 0.0))

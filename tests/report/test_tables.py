@@ -4,7 +4,7 @@ import math
 
 import pytest
 from rich.console import Console
-from tests.report.report_samples import AFTER, comparisons, record
+from tests.report.report_samples import AFTER, ORACLE, comparisons, record
 
 from expunge.core.record import Record, Score
 from expunge.report.cards import verdict_card
@@ -184,8 +184,9 @@ def test_near_is_best_on_either_side_where_there_is_a_reference_and_much_where_t
 
 
 def test_rounding_breaks_no_tie():
-    """0.1 + 0.2 points above the retrained model is as near as 0.3 below."""
-    a, b = AFTER | {"r_test": 97.1 + 0.1 + 0.2}, AFTER | {"r_test": 97.1 - 0.3}
+    """97.2 and 97.0 are equally near to 97.1, though their differences are other floating-point numbers."""
+    assert abs(97.2 - ORACLE["r_test"]) != abs(97.0 - ORACLE["r_test"])
+    a, b = AFTER | {"r_test": 97.2}, AFTER | {"r_test": 97.0}
     grid = compare([("a", record(a)), ("b", record(b, method="b")), ("c", record(AFTER, method="c"))])
     assert [cell.best for cell in column(grid, "r_test").values()] == [True, True, False]
 
