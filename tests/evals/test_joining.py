@@ -25,17 +25,17 @@ def test_as_many_but_other_words_are_not_the_same():
 
 
 def test_one_seed_counts_doubt_over_pictures_and_several_over_seeds():
-    before = [match("a", "x", 80.0), match("a", "y", 80.0), match("b", "x", 40.0)]
+    before = [match(picture, word, value) for picture, value in (("a", 80.0), ("b", 40.0)) for word in "uvwxyz"]
     after = [{**one, "match": one["match"] - 30} for one in before]
     one = kinds_over_seeds([(before, after)])["told"]
-    assert one["words"] == 3 and one["before"].value == pytest.approx(200 / 3) and one["shift"].value == -30.0
+    assert one["words"] == 12 and one["before"].value == pytest.approx(60) and one["shift"].value == -30.0
     assert (one["before"].low, one["before"].high) == (40.0, 80.0), "pictures are drawn, not words"
     further = [{**one, "match": one["match"] - 36} for one in before]
     two = kinds_over_seeds([(before, after), (before, further), ([], [])])["told"]
     half = (
         12.706204736174694 * 3 * np.sqrt(2) / np.sqrt(2)
     )  # t of one degree of freedom, sd of -30 and -36 over sqrt(2)
-    assert (two["shift"].value, two["shift"].n, two["words"]) == (-33.0, 2, 6)
+    assert (two["shift"].value, two["shift"].n, two["words"]) == (-33.0, 2, 24)
     assert two["shift"].high == pytest.approx(-33 + half)
     assert kinds_over_seeds([]) == kinds_over_seeds([([], [])]) == {}
 
