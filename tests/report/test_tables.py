@@ -9,7 +9,7 @@ from tests.report.report_samples import AFTER, ORACLE, comparisons, record
 from expunge.core.record import Record, Score
 from expunge.report.cards import verdict_card
 from expunge.report.grid_page import _machine
-from expunge.report.measures import competes, guessing, interval, is_reference, memory, number, signed, summary
+from expunge.report.measures import competes, count, guessing, interval, is_reference, memory, number, signed, summary
 from expunge.report.page import page
 from expunge.report.tables import compare, markdown, stages, terminal_table
 
@@ -150,6 +150,7 @@ def test_numbers():
     assert signed(2) == "+2.0"
     assert interval(Score(97, 9, 96.9, 97.3)) == "96.9–97.3"
     assert interval(Score(97, 9)) == ""
+    assert (count(0, "cell"), count(1, "cell"), count(2, "entry", "entries")) == ("0 cells", "1 cell", "2 entries")
 
 
 def test_the_reference_has_no_distance_to_itself():
