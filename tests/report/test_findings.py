@@ -22,8 +22,9 @@ def word(name: str, shift: float, before: float = 50.0) -> dict:
 FOUND = Findings(
     scores={
         "before": {"matching_own": Score(90.0, 3, 80.0, 96.0), "cosine_forget": Score(0.5, 3)},
-        "cse": {"matching_own": Score(4.0, 3), "self_bleu": Score(float("nan"), 3), "classifier_accuracy": Score(93.0, 9),
-                "modality_specific": Score(99.0, 4), "modality_specific_pictures": Score(97.0, 2),
+        "cse": {"matching_own": Score(4.0, 3), "self_bleu": Score(float("nan"), 3),
+                "classifier_accuracy": Score(93.0, 9), "modality_specific": Score(99.0, 4),
+                "modality_specific_pictures": Score(97.0, 2),
                 "modality_specific_texts": Score(88.0, 2), "modality_consistent_pictures": Score(60.0, 2),
                 "modality_consistent_texts": Score(30.0, 2)},
         "retrained": {"matching_own": Score(5.0, 3)},
