@@ -322,6 +322,13 @@ def test_where_the_right_one_was_found_is_said_in_words_and_ticked():
     assert html.count("✓ t") == html.count('<li class="own">') == 3 and ">88.0</b>" in html
 
 
+def test_of_a_search_only_the_own_picture_is_framed():
+    found = [{"picture": dot((i, i, i)), "score": 90.0 - i, "own": i == 1} for i in range(3)]
+    html = page(Record(), {"people": [{"group": "p1", "sentences": [{"kind": "shared", "text": "t", "after": found}]}]})
+    assert html.count('<li class="own">') == 1 and "✓ 89.0" in html and "found in place 2" in html
+    assert html.count('alt="The entry’s own picture"') == 1 and html.count('alt="Another picture"') == 2
+
+
 def test_answers_are_ticked_where_they_are_right_and_say_how_sure():
     asked = {"kind": "private", "text": "Where?", "right": "Kyoto",
              "answers": {"before": {"answer": "Kyoto", "chance": 97.4, "right": True},
