@@ -138,3 +138,29 @@ def test_heat_is_on_the_scale_of_its_own_peak_and_clear_elsewhere():
     assert heat([[0.0, -1.0]]) is None is heat([[float("nan")]])
     assert decoded(laid_over(BLACK, [[0.0]])).getpixel((9, 9)) == (0, 0, 0)
     assert decoded(laid_over(BLACK, [[1.0]])).getpixel((9, 9))[0] > 150
+
+
+def test_a_pair_is_laid_beside_the_same_pair_and_words_under_their_own_heading(monkeypatch):
+    held = []
+    monkeypatch.setattr(plots, "pictures", lambda rows, *rest: held.append(rows) or "<svg>")
+
+    def looks(*maps):
+        return [{"which": name, "text": name, "picture": WHITE, "map": [[one]]} for name, one in maps]
+
+    looked = {
+        "before": looks(("retained", 0.0), ("forgotten", 1.0)),
+        "cse": looks(("forgotten", 0.0), ("everyday", 0.0)),
+    }
+    drawn = illustrations(results(replace(FOUND, attention=looked, samples={})))
+    rows, nothing = held  # where it looks, and what MVI drew
+    assert nothing == []
+    assert [row[0] for row in rows] == ["forgotten: forgotten", "everyday: everyday"]
+    assert decoded(rows[0][1][1]).convert("RGB").getpixel((4, 4))[1] < 200 and rows[1][1][1] is None
+    (words,) = (one for one in drawn if one.title.startswith("Words"))
+    assert [(f.caption, "ana" in f.svg, "hair" in f.svg) for f in words.figures] == [
+        ("Lost the most", True, False), ("Moved the least", False, True)]  # fmt: skip
+
+
+def test_wide_maps_are_not_turned():
+    layer = decoded(heat([[1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]) or "")
+    assert layer.getpixel((2, 120))[3] == 215 and layer.getpixel((120, 2))[3] == 0
