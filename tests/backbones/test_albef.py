@@ -266,3 +266,10 @@ def test_pretraining_checkpoints_keep_no_ids_in_their_queue(albef, tmp_path):
     torch.save({"model": state}, tmp_path / "pre.pth")
     read = checkpoints.read_official(tmp_path / "pre.pth", heads=2)
     assert read.has_momentum and read.idx_queue.tolist() == [[-100] * 16]
+
+
+def test_the_module_itself_scores_pairs(albef, examples):
+    batch = albef.collate(examples)
+    with torch.no_grad():
+        fused = albef.fuse(albef.encode_images(batch), albef.encode_texts(batch))
+        assert torch.equal(albef.module(batch["pixels"], batch["input_ids"], batch["attention_mask"]), fused.logits)
