@@ -1,11 +1,16 @@
 """ALBEF beyond parity: what a training or unlearning run relies on."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from expunge.backbones.albef import Albef, AlbefAnswers, AlbefConfig, AlbefEntailment, checkpoints, losses
 from expunge.core.errors import ExpungeError
+from expunge.core.pictures import HeldPicture
 from expunge.core.types import Backbone, Embeds, Matches
 from expunge.testing import small_albef, small_corpus
 from expunge.zoo import shelf
@@ -273,3 +278,30 @@ def test_the_module_itself_scores_pairs(albef, examples):
     with torch.no_grad():
         fused = albef.fuse(albef.encode_images(batch), albef.encode_texts(batch))
         assert torch.equal(albef.module(batch["pixels"], batch["input_ids"], batch["attention_mask"]), fused.logits)
+
+
+def test_pictures_stand_upright_and_are_normalised_as_released(albef):
+    levels = np.zeros((16, 16, 3), dtype=np.uint8)
+    levels[2, 5] = (255, 0, 51)  # third row, sixth column
+    (made,) = albef.processor.pictures([HeldPicture("dot", Image.fromarray(levels))])
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711])
+    torch.testing.assert_close(made[:, 2, 5], (torch.tensor([1.0, 0.0, 0.2]) - mean) / std)
+    torch.testing.assert_close(made[:, 5, 2], -mean / std)
+
+
+def test_long_texts_are_cut_at_the_limit_and_end(albef):
+    made, words = albef.processor.texts(["A red cat, " * 30, "red"]), albef.processor.tokenizer
+    assert made["input_ids"].shape == (2, 24) and made["attention_mask"].sum(1).tolist() == [24, 3]
+    assert made["input_ids"][0, -1] == words.sep_token_id and words.unk_token_id not in made["input_ids"]
+
+
+def test_groups_are_people_and_otherwise_pictures(albef, examples):
+    shown = [replace(e, group=g) for e, g in zip(examples[2:] * 2, ("p", "q", "p", None, "q", None, None, None))]
+    pictures = [e.image.key for e in shown]
+    made = albef.collate(shown)
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(e.group or e.image.key for e in shown))}
+    expected = [numbers[e.group or key] for e, key in zip(shown, pictures, strict=True)]
+    assert made["groups"].tolist() == expected and expected[0] == expected[2] and pictures[0] != pictures[2]
+    alike = made["groups"][:, None] == made["groups"][None]
+    assert torch.equal(alike, made["ids"][:, None] == made["ids"][None]) and made["ids"].min() >= 0
