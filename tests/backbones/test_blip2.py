@@ -205,3 +205,16 @@ def test_a_folder_that_lacks_weights_is_refused(model, tmp_path):
     save_file({k: v for k, v in held.items() if k != "query_tokens"}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ExpungeError, match=r"lacks 1 of the weights .* \(query_tokens\)"):
         Blip2.from_pretrained(tmp_path)
+
+
+def test_how_it_writes_is_handed_on(model, monkeypatch):
+    asked = []
+    language = model.model.language_model
+    monkeypatch.setattr(
+        language, "generate", lambda **given: asked.append(given) or torch.zeros(1, 1, dtype=torch.long)
+    )
+    model.write(torch.randn(1, 4, 24), sample=True, temperature=1.5)
+    model.write(torch.randn(1, 4, 24), num_beams=3, max_tokens=7)
+    drawn, beams = (given["generation_config"] for given in asked)
+    assert drawn.do_sample and (drawn.temperature, drawn.max_new_tokens) == (1.5, 30)
+    assert not beams.do_sample and (beams.num_beams, beams.max_new_tokens) == (3, 7)

@@ -217,3 +217,8 @@ def test_what_is_not_needed_is_seated_away(model, monkeypatch):
         model.seat(use, "meta")
         assert {name for name, where in seats.items() if where == "meta"} == set(needed.split()), use
         assert {name for name, where in seats.items() if where == "cpu"} == set(model.module) - set(needed.split())
+
+
+def test_people_are_numbered_as_groups(model):
+    same = [Example(f"s{i}", Plain("red"), "a red hat", group=g) for i, g in enumerate(("p", "q", "p", None))]
+    assert model.collate(same)["groups"].tolist() == [0, 1, 0, 2]
