@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from expunge.core.types import Example, Picture
 # The normalisation of the released ALBEF and BLIP models (CLIP's statistics).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def number(example: Example) -> int:
+    """The number of an example's person or picture, the same in every batch; never that of an empty place (-100)."""
+    name = example.group or example.image.key
+    return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big")
 
 
 class AlbefProcessor:
