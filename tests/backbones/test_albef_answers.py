@@ -168,6 +168,13 @@ def test_a_fresh_model_stands_still_and_draws_from_a_generator_of_its_own(kind):
     assert model.traits.name.startswith("ALBEF-") and not model.traits.extras["official_layout"]
 
 
+def test_answers_stand_as_they_are_and_questions_are_cleaned():
+    processor = small_answers().processor
+    near, far, asked = (processor.answers(["3.5"]), processor.answers(["35"]), processor.answers(["?"]))
+    assert near["input_ids"].tolist() != far["input_ids"].tolist() and asked["attention_mask"].sum() == 3
+    assert processor.texts(["3.5?"])["input_ids"].tolist() == processor.texts(["35"])["input_ids"].tolist()
+
+
 def test_targets_are_places_and_unknown_ones_are_said():
     question = small_corpus("multiple_choice").train[0]
     asked = [question, replace(question, answer="nobody"), replace(question, choices=question.choices[:2])]

@@ -322,6 +322,8 @@ def test_choices_become_tokens(blip, questions):
     assert words.decode(batch["input_ids"][0], skip_special_tokens=True).startswith("what is it")
     asked = words.decode(batch["input_ids"][1], skip_special_tokens=True)
     assert asked.split()[:2] == clean(questions[1].text).split()[:2]  # without a question the text is it
+    ids = blip.processor.choices([["3.5", "3 5", "!"]], 0)["choice_ids"][0]  # answers are not cleaned
+    assert ids[0].tolist() != ids[1].tolist() and int(ids[2, 1]) != words.sep_token_id
 
 
 def test_unknown_and_missing_answers(blip, questions):
