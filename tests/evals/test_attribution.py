@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.toy import Toy, people, scenes
 
+from expunge.core.groups import digest
 from expunge.evals.attribution import (
     features,
     gradcam_maps,
@@ -198,3 +199,41 @@ def test_panels_mark_right_answers():
     assert {e.text for e in FORGET if e.group == "f0"} <= set(own)
     private = panel["sentences"][1]["pictures"]["before"]
     assert [r["picture"] for r in private if r["right"]] == ["f0"]
+
+
+def test_a_word_is_matched_alone_and_in_per_cent():
+    """Whatever sentence it came from, and however often the picture's sentences say it."""
+    model = Toy()
+    found = {(row["picture"], row["word"]): row["match"] for row in word_matches(model, FORGET)}
+    model.module.eval()
+    for e, word in ((FORGET[0], "hair"), (FORGET[5], "likes")):
+        with torch.no_grad():
+            batch = model.collate([replace(e, text=word)])
+            fused = model.fuse(model.encode_images(batch), model.encode_texts(batch))
+        chance = 100 * float(fused.logits.softmax(-1)[0, 1])
+        assert found[digest(e.image.key), word] == pytest.approx(chance, abs=1e-3)
+
+
+class Squinter(Toy):
+    """Looks at one place of every picture, at the first of a batch twice as hard as at the next, at the last not."""
+
+    def gradcam(self, batch, layer=-1):
+        count = len(batch["input_ids"])
+        return torch.linspace(1.0, 0.0, count).reshape(-1, 1, 1, 1) * torch.tensor([[4.0, 1.0], [0.0, 0.0]])
+
+
+def test_every_map_has_a_peak_of_its_own():
+    maps = gradcam_maps(Squinter(), FORGET[:5], batch=5)
+    assert maps is not None and maps[:4] == [[[1.0, 0.25], [0.0, 0.0]]] * 4 and maps[4] == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_a_shared_picture_is_one_point_and_order_does_not_matter():
+    rows = features(Toy(), FORGET, RETAIN, at_most=99)
+    kept = [(row["split"], row["group"]) for row in rows if row["side"] == "image"]
+    assert sorted(kept) == sorted({*(("forget", e.group) for e in FORGET), *(("retain", e.group) for e in RETAIN)})
+    texts = [row for row in rows if row["side"] == "text"]
+    assert len(texts) == len(FORGET) + len(RETAIN) and {row["kind"] for row in texts} == {"private", "shared"}
+    turned = features(Toy(), FORGET[::-1], RETAIN[::-1], at_most=99)
+    assert [row["group"] for row in turned] == [row["group"] for row in rows]
+    assert features(Toy(), FORGET[::-1], (), at_most=3) == features(Toy(), FORGET, (), at_most=3)
+    assert features(Toy(), (), ()) == []

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from tests.report.report_samples import BEFORE, COLLAPSED, comparisons, dot, panels, record
 
-from expunge.core.record import Record
+from expunge.core.record import Record, Score
 from expunge.report import plots
 from expunge.report.page import page, picture
 
@@ -256,3 +256,128 @@ def test_report_needs_no_torch():
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---------------------------------------------------------------------------------- what it says is what there is
+
+
+def rows_of(html: str, section: str) -> dict[str, list[str]]:
+    """Head of a row -> its cells as words, of the tables of one section."""
+    part = html[html.index(f'<section aria-labelledby="{section}"') :].partition("</section>")[0]
+    found = {}
+    for row in re.findall(r"<tr[^>]*>(<th scope=\"row\">.*?)</tr>", part, flags=re.S):
+        head, *cells = (" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in re.split(r"(?=<td)", row))
+        found[head] = cells
+    return found
+
+
+def test_the_scores_are_those_of_the_record_with_interval_n_and_gap():
+    one = record()
+    found = rows_of(page(one), "scores")
+    (told,) = (cells for head, cells in found.items() if head.startswith("Forgotten people: what was told"))
+    assert told == ["97.3 93–100", "5.6 0–12", "5.0 0–11", "+0.6"]
+    (kept,) = (cells for head, cells in found.items() if head.startswith("Other people: what was told"))
+    assert kept[-1] == "−2.1", "after less than retrained"
+    heads = " ".join(found)
+    assert "15 samples" in heads and "2500 samples" in heads and len(found) == 10
+    (alone,) = (cells for head, cells in rows_of(page(record(oracle=None)), "scores").items() if "both" in head[:25]
+                and head.startswith("Other"))  # fmt: skip
+    assert len(alone) == 2, "no gap without a retrained model"
+
+
+def test_what_a_small_screen_leaves_out_is_the_explanation_and_not_the_count():
+    html = page(record())
+    assert ".scores th[scope=row] > small.plain { display: none; }" in html
+    assert re.search(r"</small> <small>15 samples</small></th>", html)
+
+
+def test_shares_of_what_is_written_have_two_digits():
+    one = record()
+    one.spec["task"] = "answering"
+    for stage, value in (("before", 0.876), ("after", 0.123), ("oracle", 0.1)):
+        one.scores[stage]["forget_probability_visual"] = Score(value, 12, value - 0.05, value + 0.05, "oracle")
+        one.scores[stage]["forget_cloze_visual"] = Score(100 * value, 12, 1.0, 99.0, "oracle")
+    found = rows_of(page(one), "wrote")
+    assert found["Prob VQA n = 12"] == ["0.88 0.83–0.93", "0.12 0.07–0.17", "0.10 0.05–0.15"]
+    assert found["Cloze VQA n = 12"] == ["87.6 1–99", "12.3 1–99", "10.0 1–99"]
+    assert "How often the answer is right" not in page(record()) and "12" in page(one)
+    assert "How often the answer is right, in per cent; guessing gives 12" in page(one)
+
+
+def test_the_retrained_row_has_no_verdict_of_its_own_and_the_others_theirs():
+    found = rows_of(page(record(), None, comparisons()), "compared")
+    assert [head.split()[-1] for head in found] == ["failed", "failed", "failed", "certain", "reference"]
+
+
+def matches(*own: bool) -> list[dict]:
+    return [{"text": f"t{i}", "score": 90.0 - i, "own": one, "kind": "private"} for i, one in enumerate(own)]
+
+
+def test_where_the_right_one_was_found_is_said_in_words_and_ticked():
+    person = {"group": "p1", "portrait_matches": {"before": matches(True, False, True), "after": matches(False, True),
+                                                  "oracle": matches(False, False, False)}}  # fmt: skip
+    html = page(Record(), {"people": [person]})
+    for words in ("found first", "found in place 2", "not among the first 3"):
+        assert html.count(words) == 1
+    assert html.count("✓ t") == html.count('<li class="own">') == 3 and ">88.0</b>" in html
+
+
+def test_answers_are_ticked_where_they_are_right_and_say_how_sure():
+    asked = {"kind": "private", "text": "Where?", "right": "Kyoto",
+             "answers": {"before": {"answer": "Kyoto", "chance": 97.4, "right": True},
+                         "after": {"answer": "Oslo", "chance": 31.0, "right": False}}}  # fmt: skip
+    one = record()
+    one.spec["task"] = "multiple_choice"
+    cells = rows_of(page(one, {"people": [{"group": "p000", "name": "Ana", "answers": [asked]}]}), "people")
+    assert cells == {"told Where?": ["Kyoto", "✓ Kyoto (97)", "Oslo (31)", "–"]}
+
+
+def test_of_many_who_were_forgotten_it_says_how_many_are_shown():
+    one = record()
+    few = {"people": [{"group": group} for group in one.forgotten]}
+    assert "Shown are" not in page(one, few)
+    one.forgotten = [*one.forgotten, "p100", "p101"]
+    assert "Shown are 5 of 7." in page(one, few)
+
+
+def test_the_forgotten_have_their_names_and_stand_ins_their_sentences():
+    drawn = [dot((i, i, i)) for i in range(3)]
+    anchors = {"pictures": [drawn[0], "no picture", drawn[1], drawn[2]], "pictures_for": ["one", "two", "three"]}
+    html = page(record(), {"people": [{"group": "p001", "name": "Ana", "anchors": anchors}]})
+    who = html[html.index('<ul class="who') :].partition("</ul>")[0]
+    assert "<span>Ana <small>p001</small></span>" in who and "<span>p002</span>" in who
+    standing = html[html.index('<ul class="drawn">') :].partition("</ul>")[0]
+    assert re.findall(r"for “(.*?)”", standing) == ["one", "three"] and standing.count("<li>") == 3
+
+
+def test_what_was_asked_and_noted_is_there_once_and_as_it_was_meant():
+    one = record()
+    one.spec["requested"], one.spec["lora"] = ["p000"], False
+    one.generator = {"ranks_differed": True, "twins": 1200, "share": 0.01234, "layer": "text.3", "nothing": None}
+    html = page(one)
+    for name, told in (("ranks differed", "yes"), ("twins", "1200"), ("share", "0.012"), ("layer", "text.3"),
+                       ("nothing", "–"), ("lora", "no"), ("learning_rate", "0.0001")):  # fmt: skip
+        assert f"<dt>{name}</dt><dd>{told}</dd>" in html
+    assert "<dt>forget</dt>" not in html and "<dt>requested</dt>" not in html
+    cost = html[html.index("Time and memory") :]
+    assert re.findall(r"<dt>(.*?)</dt>", cost)[:3] == ["in all", "cse", "mvi"]
+
+
+def test_both_maps_have_one_frame_and_both_lists_of_words_their_own(monkeypatch):
+    frames, words = [], []
+    monkeypatch.setattr(plots, "scatter", lambda points, name, title, within: frames.append(within) or "")
+    monkeypatch.setattr(plots, "word_shifts", lambda some, name, title: words.append((title, len(some))) or "")
+    page(Record(), {"tsne": {"before": [{"x": 0.0, "y": 0.0}], "after": [{"x": 10.0, "y": 20.0}]}})
+    assert frames[0] == frames[1] == ((-0.5, 10.5), (-1.0, 21.0))
+    lost = [{"word": w, "before": 90.0, "after": 1.0, "shift": -89.0} for w in "abc"]
+    page(Record(), {"words": lost})
+    assert words == [("Lost the most", 2), ("Moved the least", 1)], "a word that lost all is not called kept"
+
+
+def test_a_long_name_is_broken_and_a_wide_table_moves_by_itself():
+    """A browser of 385 pixels shows names of 180 letters without moving sideways; here, by which rules."""
+    style = page(record(), {"words": [{"word": "w" * 180, "before": 9.0, "after": 1.0, "shift": -8.0}]})
+    for selector in (".who span", "table.plain td", ".person > summary > span", ".texts li > span"):
+        assert re.search(re.escape(selector) + r" {[^}]*overflow-wrap: anywhere", style), selector
+    for table in re.findall(r'(\S+)<table class="(?!plain)', style.replace("\n", "")):
+        assert table.endswith('tabindex="0">')

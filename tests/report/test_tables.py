@@ -9,7 +9,7 @@ from tests.report.report_samples import AFTER, comparisons, record
 from expunge.core.record import Record, Score
 from expunge.report.cards import verdict_card
 from expunge.report.grid_page import _machine
-from expunge.report.measures import competes, interval, is_reference, memory, number, signed, summary
+from expunge.report.measures import competes, guessing, interval, is_reference, memory, number, signed, summary
 from expunge.report.page import page
 from expunge.report.tables import compare, markdown, stages, terminal_table
 
@@ -150,3 +150,73 @@ def test_numbers():
     assert signed(2) == "+2.0"
     assert interval(Score(97, 9, 96.9, 97.3)) == "96.9–97.3"
     assert interval(Score(97, 9)) == ""
+
+
+def test_the_reference_has_no_distance_to_itself():
+    named = [("cse", record()), ("oracle", record(method="retrain"))]
+    cells = column(compare(named), "r_test")
+    assert cells["cse"].delta == "−0.8" and cells["oracle"].delta == "" and cells["oracle"].text == "96.3"
+
+
+def test_nobody_is_best_of_equals_nor_alone_and_equals_are_best_together():
+    far = AFTER | {"r_test": 50.0, "mi": 90.0}
+    for named, best in (
+        ([("a", record()), ("b", record(method="other"))], []),
+        ([("a", record()), ("retrain", record(method="retrain"))], []),
+        ([("a", record()), ("b", record(method="other")), ("c", record(far, method="far"))], ["a", "b"]),
+    ):
+        grid = compare(named)
+        for key in ("r_test", "mi", "avg_g", "m_loc"):
+            assert [label for label, cell in column(grid, key).items() if cell.best] == best
+
+
+def test_near_is_best_on_either_side_where_there_is_a_reference_and_much_where_there_is_none():
+    """96.9 is nearer to 97.1 than 97.5 is; without a reference more is better of what is kept, and nothing of what was
+    to be forgotten."""
+    under, over = AFTER | {"r_test": 96.9, "r_forget_private": 4.0}, AFTER | {"r_test": 97.5, "r_forget_private": 9.0}
+    pair = [("under", record(under)), ("over", record(over, method="over"))]
+    assert [cell.best for cell in column(compare(pair), "r_test").values()] == [True, False]
+    alone = [("under", record(under, None)), ("over", record(over, None, "over"))]
+    assert [cell.best for cell in column(compare(alone), "r_test").values()] == [False, True]
+    assert not any(cell.best for cell in column(compare(alone), "r_forget_private").values())
+    mixed = [pair[0], alone[1]]
+    assert [cell.best for cell in column(compare(mixed), "r_test").values()] == [False, True], "one has no reference"
+
+
+def test_rounding_breaks_no_tie():
+    """0.1 + 0.2 points above the retrained model is as near as 0.3 below."""
+    a, b = AFTER | {"r_test": 97.1 + 0.1 + 0.2}, AFTER | {"r_test": 97.1 - 0.3}
+    grid = compare([("a", record(a)), ("b", record(b, method="b")), ("c", record(AFTER, method="c"))])
+    assert [cell.best for cell in column(grid, "r_test").values()] == [True, True, False]
+
+
+def test_a_model_that_answers_has_accuracies_and_a_time_without_stand_ins_says_no_share():
+    one = record()
+    one.spec["task"] = "multiple_choice"
+    one.cost["seconds_mvi"] = 0.0
+    grid = compare([("cse", one)])
+    assert {"A@D_f", "A@D_test"} <= {c.head for c in grid.columns}
+    assert column(grid, "seconds")["cse"].interval == "" and column(grid, "avg_g")["cse"].text == "1.60"
+    assert "below: 95 % interval" in printed(terminal_table(grid), 200)
+
+
+def test_the_gap_of_a_summary_has_no_sign_and_a_row_that_is_not_a_number_is_none():
+    one = record(AFTER | {"mi": 31.0})
+    assert summary(one)["m_eff"] == pytest.approx(90.0)
+    one.scores["after"]["mi"] = Score(math.nan, 9)
+    assert "m_eff" not in summary(one) and column(compare([("x", one), ("y", record())]), "mi")["x"].text == "–"
+
+
+def test_controls_under_every_name_do_not_compete():
+    assert not any(competes(name) for name in ("nothing", "Before", "original", "retrain", "Retrained", "oracle"))
+    assert is_reference("Retrained") and not is_reference("original")
+
+
+@pytest.mark.parametrize(("task", "keys", "chance"), [
+    ("retrieval", (), 0.0), ("multiple_choice", (), 25.0), ("entailment", (), 100 / 3),
+    ("answering", ("forget_classification_visual", "forget_rougeL_visual"), 12.5),
+    ("answering", ("forget_cloze_visual",), 12.5), ("answering", ("forget_rougeL_visual",), 0.0),
+])  # fmt: skip
+def test_what_guessing_gives(task, keys, chance):
+    one = Record(spec={"task": task}, scores={"after": {key: Score(50.0, 9) for key in keys}})
+    assert guessing(one) == chance

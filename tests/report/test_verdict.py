@@ -155,6 +155,87 @@ def test_knowledge_begins_above_guessing(task, chance):
         assert levels == ["unknown", "good"]
 
 
+@pytest.mark.parametrize(("task", "chance"), [("retrieval", 0.0), ("multiple_choice", 25.0), ("entailment", 100 / 3)])
+def test_without_a_reference_half_of_what_was_known_is_counted_above_guessing(task, chance):
+    """A model that only guesses has forgotten all, and one that fell to guessing has lost all, whatever it scored."""
+    fixed = {"oracle": None, "before": {TOLD: chance + 20, SEEN: chance + 20}}
+    found = [decided("told", fixed, "after", TOLD, chance + known, task) for known in (0.0, 9.9, 10.1)]
+    assert found == ["unknown", "unknown", "bad"]
+    assert [decided("seen", fixed, "after", SEEN, chance + known, task) for known in (9.9, 10.1)] == ["bad", "unknown"]
+
+
+def said(check, changed, task="retrieval"):
+    """The finding where these scores (stage, name) are other than those of a good run, and the verdict."""
+    one = record(wide=False)
+    one.spec["task"] = task
+    for (stage, name), score in changed.items():
+        one.scores[stage][name] = score if isinstance(score, Score) else Score(score, 50, better="oracle")
+    verdict = judge(one)
+    return next(f for f in verdict.findings if f.key == check), verdict
+
+
+def test_between_the_limits_is_not_called_a_want_of_samples():
+    for check, name, value, words in (
+        ("told", TOLD, 15.0, "10.0 points more"), ("seen", SEEN, 33.0, "It keeps 82 % of what"),
+        ("membership", "mi", 51.0, "leans towards yes, 10.0 points more"),
+    ):  # fmt: skip
+        found, verdict = said(check, {("after", name): value})
+        assert found.level == "unsure" and not found.few and words in found.sentence
+        assert verdict.headline == "Nothing failed, but it is not clear enough."
+
+
+def test_an_interval_that_reaches_beyond_the_second_limit_is_too_few_samples():
+    for check, name, value, end in (("told", TOLD, 6.0, "high"), ("seen", SEEN, 39.5, "low")):
+        for far, level in ((15.0, "good"), (16.0, "unsure")):
+            reach = {"high": 5.0 + far, "low": 0.0} if end == "high" else {"low": 40.2 * (1 - (far + 10) / 100)}
+            found, _ = said(check, {("after", name): Score(value, 9, **({"high": 99.0} | reach), better="oracle")})
+            assert (found.level, found.few) == (level, level == "unsure")
+
+
+def test_the_sentences_say_what_the_numbers_say():
+    found, _ = said("told", {})
+    assert found.numbers == "before 97.3 · after 5.6 · retrained 5.0 (15 samples)"
+    assert "It keeps all of what" in said("seen", {})[0].sentence  # 41.1 of 40.2
+    assert "It keeps 95 % of what" in said("seen", {("after", SEEN): 38.2})[0].sentence
+    assert "keeps only 50 % of it" in said("seen", {("after", SEEN): 20.1})[0].sentence
+    assert "9.0 points less familiar" in said("membership", {("after", "mi"): 32.0})[0].sentence
+    assert (
+        "Searches for everyday pictures lost 0.4 points of 97.4."
+        in said("everyday", {("after", "r_test"): 97.0})[0].sentence
+    )
+    assert "succeed as often as before" in said("everyday", {("after", "r_test"): 97.38})[0].sentence
+    for lost, much in ((5.0, False), (6.5, True)):
+        sentence = said("everyday", {("after", "r_test"): 97.4 - lost})[0].sentence
+        assert sentence.endswith("That is too much.") == much
+    for name, kind in (("r_retain_private", "what was told"), ("r_retain_shared", "what can be seen")):
+        assert f"but for {kind} of them it lost" in said("neighbours", {("after", name): 40.0})[0].sentence
+
+
+def test_the_headline_of_a_failure_names_what_failed():
+    for changed, headline in (
+        ({TOLD: 60.0, SEEN: 1.0}, "This did not work."), ({SEEN: 1.0}, "This did damage."),
+        ({SEEN: 1.0, "mi": 80.0}, "This did damage."), ({"mi": 80.0}, "An attacker can still tell."),
+    ):  # fmt: skip
+        _, verdict = said("told", {("after", name): value for name, value in changed.items()})
+        assert verdict.headline == headline
+        assert verdict.summary.startswith(f"{len(changed)} check{'s' if len(changed) > 1 else ''} of 5 failed.")
+
+
+def test_a_name_that_a_guess_would_give_was_not_known():
+    guessed = {("before", NAMED): 30.0, ("after", NAMED): 25.0, ("oracle", NAMED): 25.0}
+    assert said("named", guessed, "multiple_choice")[0].level == "unknown"
+    assert said("named", guessed)[0].level == "good"
+
+
+def test_rejected_requests_and_recorded_intervals_are_not_open_questions():
+    lines = " ".join(judge(record()).unchecked)
+    assert "What became of" not in lines and "no intervals" not in lines
+    assert "no intervals" in " ".join(judge(record(wide=False)).unchecked)
+    some = record(wide=False)
+    some.scores["after"]["mi"] = Score(44.0, 9, 40.0, 48.0)
+    assert "no intervals" not in " ".join(judge(some).unchecked)
+
+
 def test_few_samples_are_not_certain():
     one = record(wide=False)
     one.scores["after"]["r_forget_private"] = Score(4.0, 6, 0.0, 40.0, "oracle")

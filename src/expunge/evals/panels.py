@@ -6,6 +6,7 @@ examples: the caller decides whether they may be written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from expunge.tasks.answering import Writings
 from expunge.tasks.choosing import Choices
 from expunge.tasks.gallery import Gallery
 from expunge.tasks.predictions import Predictions, Side
+
+NO_ANSWER = "no answer"
 
 
 def person_panels(
@@ -73,7 +76,7 @@ def answer_panels(
     """One panel per forgotten group: what it was asked, what is right, and what each stage chose.
 
     Returns per group {group, picture, asked}, ``asked`` holding {kind, text, right, answers}; ``answers`` maps a stage
-    to {answer, chance, right}, chance in per cent.
+    to {answer, chance, right}, chance in per cent; of scores that were not numbers there is no answer, and no chance.
     """
     panels: dict[str, dict[str, Any]] = {}
     for e in forget:
@@ -82,7 +85,10 @@ def answer_panels(
         answers = {}
         for stage, choices in stages.items():
             (row,) = choices.rows([e])
-            chances = choices.chances[row][: len(offered)].nan_to_num(0.0)
+            chances = choices.chances[row][: len(offered)]
+            if chances.isnan().any():  # every score was broken: none is the best, whichever stands first
+                answers[stage] = {"answer": NO_ANSWER, "chance": math.nan, "right": False}
+                continue
             best = int(chances.argmax())
             answers[stage] = {
                 "answer": offered[best],

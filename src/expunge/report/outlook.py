@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from expunge.core.amounts import gigabytes
+from expunge.report.measures import count
 
 
 def request(outlook: Any) -> Iterator[Table | str]:
@@ -37,10 +38,14 @@ def standing(rate: Any) -> Iterator[str]:
     yield "nothing was loaded and nothing measured"
 
 
+NAMED = ("task", "model", "row", "from")
+"""Columns of words; the others, but for the first, are numbers."""
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     made = Table(box=None, pad_edge=False)
     for i, name in enumerate(head):
-        made.add_column(name, justify="right" if 0 < i < len(head) - (head[-1] == "from") else "left", overflow="fold")
+        made.add_column(name, justify="left" if name in NAMED or not i else "right", overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made
@@ -58,9 +63,9 @@ def time(seconds: float | None) -> str:
     """``3 s``, ``4 min`` or ``2.5 h``: estimates have no more digits."""
     if seconds is None:
         return "?"
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 59.5 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def grid(found: Any) -> Iterator[Table | str]:
@@ -91,7 +96,8 @@ def grid(found: Any) -> Iterator[Table | str]:
     yield table(head, rows)
     whole = [row.seconds for row in found.rows if row.seconds is not None]
     unknown = len(found.rows) - len(whole)
-    more = f", without {unknown} rows that nobody can say" if unknown else ""
-    yield f"all these cells one after the other: about {time(sum(whole))}{more}; originals and evaluation not counted"
+    more = f", without {count(unknown, 'row')} that nobody can say" if unknown else ""
+    told = f"about {time(sum(whole))}" if whole else "nobody can say"
+    yield f"all these cells one after the other: {told}{more if whole else ''}; originals and evaluation not counted"
     yield from standing(found.rate)
     yield from (f"note: {note}" for note in found.notes)

@@ -246,10 +246,10 @@ def _attention(cam: Mapping[str, Any], portrait: str | None) -> dict[str, Any] |
 def _matching(raw: Any) -> list[tuple[str, Markup]]:
     source = _map(raw)
     labels = [str(label) for label in _list(source.get("labels"))]
+    tables = {stage: table for stage in STAGES if (table := _table(source.get(stage)))}
+    top = plots.full_match(row for table in tables.values() for row in table)  # one unit: nothing may be left after
     drawn = [
-        (title, Markup(plots.matrix(table, labels, f"matching-{stage}", title)))
-        for stage, title in STAGES.items()
-        if (table := _table(source.get(stage)))
+        (STAGES[s], Markup(plots.matrix(table, labels, f"matching-{s}", STAGES[s], top))) for s, table in tables.items()
     ]
     return [(title, svg) for title, svg in drawn if svg]
 
@@ -268,8 +268,8 @@ def _words(raw: Any) -> dict[str, Any] | None:
     if not lost and not kept:
         return None
     charts = [
-        ("Lost their match", Markup(plots.word_shifts(lost, "words-lost", "Lost their match"))),
-        ("Kept their match", Markup(plots.word_shifts(kept, "words-kept", "Kept their match"))),
+        ("Lost the most", Markup(plots.word_shifts(lost, "words-lost", "Lost the most"))),
+        ("Moved the least", Markup(plots.word_shifts(kept, "words-kept", "Moved the least"))),
     ]
     return {"charts": [(title, svg) for title, svg in charts if svg], "rows": [*lost, *kept]}
 
@@ -310,7 +310,8 @@ def _made(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _noted(value: Any) -> str:
-    return value if isinstance(value, str) else number(value, 3)
+    """Shares and means with three digits, counted things as they are, what is true or not in a word."""
+    return number(value, 3) if isinstance(value, float) or value is None else _spoken(value)
 
 
 # ------------------------------------------------------------------------------------------ reading what others wrote

@@ -10,7 +10,7 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -105,9 +105,8 @@ def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: s
                 ends = [max(one.low, 0.0), one.high if distances else min(one.high, 100.0)]
                 axes.plot(ends, [y, y], color=AFTER, linewidth=1.6, solid_capstyle="butt", zorder=2)
             axes.scatter([one.value], [y], s=22, c=AFTER, linewidths=0, zorder=3)
-            axes.text(
-                1.03, y, number(one.value), va="center", ha="left", size=8.2, transform=axes.get_yaxis_transform()
-            )
+            told = number(one.value, 2 if distances else 1)  # as in the table
+            axes.text(1.03, y, told, va="center", ha="left", size=8.2, transform=axes.get_yaxis_transform())
         if reference is not None and finite(reference.value):
             axes.axvline(reference.value, color=ORACLE, linewidth=1.3, linestyle=(0, (3, 2)), zorder=1)
         axes.set_yticks(range(len(rows)), [_short(label, 18) for label, _ in rows])
@@ -117,17 +116,24 @@ def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: s
         axes.xaxis.grid(True)
         axes.locator_params(axis="x", nbins=4)
         axes.spines[["left", "bottom"]].set_visible(False)
-        spoken = ", ".join(f"{label} {number(one.value)}" for label, one in rows)
+        spoken = ", ".join(f"{label} {number(one.value, 2 if distances else 1)}" for label, one in rows)
         return _svg(figure, name, f"{title}: {spoken}.")
 
 
-def matrix(values: Sequence[Sequence[float]], labels: Sequence[str], name: str, title: str) -> str:
-    """Matching scores of every text (row) with every picture (column), 0 to 100 or 0 to 1."""
+def full_match(values: Iterable[Sequence[float]]) -> float:
+    """What certainty is in these rows: 1, or 100 where some score is above 1."""
+    return 100.0 if any(finite(v) and v > 1.0 for row in values for v in row) else 1.0
+
+
+def matrix(
+    values: Sequence[Sequence[float]], labels: Sequence[str], name: str, title: str, top: float | None = None
+) -> str:
+    """Matching scores of every text (row) with every picture (column), 0 to ``top``: 100 or 1, by default as
+    ``full_match`` of these rows alone has it."""
     rows = [[float(v) if finite(v) else math.nan for v in row] for row in values]
     if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
         return ""
-    flat = [v for row in rows for v in row if finite(v)]
-    top = 1.0 if not flat or max(flat) <= 1.0 else 100.0
+    top = top or full_match(rows)
     diagonal = [row[i] for i, row in enumerate(rows) if i < len(row) and finite(row[i])]
     others = [v for i, row in enumerate(rows) for j, v in enumerate(row) if i != j and finite(v)]
     with matplotlib.rc_context(_STYLE):

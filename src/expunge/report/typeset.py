@@ -60,7 +60,8 @@ def _markdown_table(panel: Panel) -> str:
 
 
 def _markdown_cell(cell: GridCell) -> str:
-    text = {1: f"**{cell.text}**", 2: f"<u>{cell.text}</u>"}.get(cell.rank, cell.text.replace("<", "&lt;"))
+    told = re.sub(r"([\\|*_`])", r"\\\1", cell.text).replace("<", "&lt;")  # of prose, too
+    text = {1: f"**{told}**", 2: f"<u>{told}</u>"}.get(cell.rank, told)
     return text + (f" ±{cell.half}" if cell.half else "") + (f" ({cell.gap})" if cell.gap else "")
 
 

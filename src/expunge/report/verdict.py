@@ -130,11 +130,10 @@ def _told(record: Record) -> Finding:
             "The original model hardly knew it in the first place, so nothing can be concluded.", shown,
         )  # fmt: skip
     if oracle is None:
-        if before is not None and after.value > before.value / 2:
-            return Finding(
-                what, question, "bad",
-                f"It still {_recalling(record)}, at least half as often as before.", shown,
-            )  # fmt: skip
+        known = None if before is None else before.value - guessing(record)
+        if known is not None and after.value - guessing(record) > known / 2:
+            much = "half as often as before" if not guessing(record) else "with half the knowledge beyond guessing"
+            return Finding(what, question, "bad", f"It still {_recalling(record)}, at least {much}.", shown)
         return Finding(
             what, question, "unknown",
             f"It {_recalling(record)} much less often than before. "
@@ -200,8 +199,9 @@ def _seen(record: Record) -> Finding:
         return Finding(what, question, "unknown", "This was not measured separately.")
     shown = _numbers(record, key)
     if oracle is None:
-        before = value(record, "before", key)
-        if before is not None and before >= LEAST_KNOWN + guessing(record) and after.value < before / 2:
+        before, chance = value(record, "before", key), guessing(record)
+        known = 0.0 if before is None else before - chance
+        if known >= LEAST_KNOWN and after.value - chance < known / 2:
             return Finding(what, question, "bad", "It lost more than half of it.", shown)
         return Finding(what, question, "unknown", "There is no retrained model to compare with.", shown)
     if oracle.value < LEAST_KNOWN + guessing(record):
