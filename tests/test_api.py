@@ -120,6 +120,12 @@ def test_a_later_evaluation_is_held_against_a_retrained_run(place, result):
     again = expunge.evaluate(result.folder, against=str(place / "runs" / "clean"))
     assert again.record.scores["after"] == result.record.scores["after"]
     assert again.record.scores["oracle"] == open_run(place / "runs" / "clean").record().scores["after"]
+    expunge.forget(
+        place / "ALBEF.pth", place / "pairs.jsonl", asked(place)[:1], "retrain", ["epochs=1"],
+        pretrained=place / "ALBEF.pth", allow_leakage=True, seed=5, out=place / "runs" / "fewer",
+    )  # fmt: skip
+    with pytest.raises(ExpungeError, match="differs in examples to be forgotten"):  # trained without other people
+        expunge.evaluate(result.folder, against=str(place / "runs" / "fewer"))
     told = open_run(result.folder, verify=True).record()
     after, oracle = told.scores["after"], told.scores["oracle"]
     apart = [abs(after[name].value - oracle[name].value) for name in ("mi", "r_forget", "r_test")]

@@ -50,6 +50,11 @@ def test_no_machine_path_and_no_registry_host_stands_in_a_file():
     assert found == set()
 
 
+def test_no_text_points_to_notes_that_are_not_here():
+    texts = [*TEXTS, *sorted((ROOT / "recipes").rglob("*.toml"))]
+    assert [p.name for p in texts if re.search(r"\bspec/\w+\.md", p.read_text(encoding="utf-8"))] == []
+
+
 def _key(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 

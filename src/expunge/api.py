@@ -226,7 +226,7 @@ def _check(method: type, scenario: Scenario, against: str | None) -> None:
         scenario.check_start()
         shelf.locate(scenario.pretrained or scenario.model)
     elif against:
-        retrained_scores(against)
+        retrained_scores(against, scenario.about())
 
 
 def _run(spec: Spec, method: Any, scenario: Scenario, folder: Path, *, keep: bool) -> RunResult:
@@ -259,6 +259,8 @@ def evaluate(run: str | Path, against: str | None = None, progress: Progress | N
     folder = open_run(run)
     spec, record = folder.spec(), folder.record()
     scenario = Scenario.of(spec, progress or Silent(), record.about)
+    if (held := against or spec.against) and held != "retrain":
+        retrained_scores(held, scenario.about())  # before anything is measured
     work = scenario.run(None)
     assessment = scenario.assessment()
     assessment.add("before", scenario.original(), work)
@@ -282,13 +284,19 @@ def _add_oracle(assessment: Assessment, scenario: Scenario, against: str | None,
     if against == "retrain":
         assessment.add("oracle", scenario.oracle(run), run)
     elif against:
-        assessment.adopt("oracle", *retrained_scores(against))
+        assessment.adopt("oracle", *retrained_scores(against, scenario.about()))
 
 
-def retrained_scores(run: str) -> tuple[Scores, Any]:
+def retrained_scores(run: str, about: Mapping[str, str]) -> tuple[Scores, Any]:
     """The retrained model's scores that another run recorded, and its truth ratios where it writes. Raises ExpungeError
-    when it has none."""
+    when it has none, or where that run is not ``about`` the same data and the same examples (``Scenario.about``)."""
     record = open_run(run).record()
+    # A model that was trained without others is no measure: its scores are of other questions.
+    if other := [name for name, was in record.about.items() if about.get(name, was) != was]:
+        raise ExpungeError(
+            f"{run} cannot be compared with: it differs in {' and '.join(other)}. Name a run of the same data and the "
+            "same request, or say --against retrain."
+        )
     stage = "oracle" if "oracle" in record.scores else "after"
     if stage == "oracle" or record.spec.get("method") == "retrain":
         return record.scores[stage], record.truth.get(stage, {})

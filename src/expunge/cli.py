@@ -38,7 +38,11 @@ Who = Annotated[
 ]
 Data = Annotated[
     str,
-    typer.Option("--data", help="A name from `expunge list data`, or your own JSONL file with pictures beside it."),
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="A name from `expunge list data`, or your own JSONL file with pictures beside it.",
+    ),
 ]
 DataOption = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -48,7 +52,8 @@ DataOption = Annotated[
     ),
 ]  # fmt: skip
 Root = Annotated[
-    Optional[Path], typer.Option("--images", help="The folder that pictures of your own data are named from.")  # noqa: UP045
+    Optional[Path],  # noqa: UP045
+    typer.Option("--images", metavar="FOLDER", help="The folder that pictures of your own data are named from."),
 ]
 Leakage = Annotated[
     bool, typer.Option("--allow-leakage", help="Go on although the same picture or text is to be forgotten and kept.")
@@ -57,12 +62,15 @@ Near = Annotated[
     bool,
     typer.Option("--include-near", help="Also forget pictures that look like those asked for."),
 ]
-Out = Annotated[Optional[Path], typer.Option("--out", help="The run's folder; by default one below runs/.")]  # noqa: UP045
+Out = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--out", metavar="FOLDER", help="The run's folder; by default one below runs/."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a complete run that is already there.")]
 TaskName = Annotated[
     str, typer.Option("--task", metavar="TASK", help="retrieval, multiple_choice, entailment or answering.")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Drives every random choice.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Drives every random choice.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say steps, memory and time, and what is missing; load and measure nothing.")
 ]
@@ -76,7 +84,7 @@ Against = Annotated[
 def demo(
     out: Out = None,
     seed: Seed = 0,
-    count: Annotated[int, typer.Option("--count", min=1, help="How many people to forget.")] = 5,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many people to forget.")] = 5,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train the models again instead of taking kept ones.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -94,12 +102,14 @@ def demo(
 @app.command()
 def forget(
     model: Annotated[
-        str, typer.Option("--model", help="A zoo name, a saved folder, an official checkpoint, a hub id.")
+        str,
+        typer.Option("--model", metavar="MODEL", help="A zoo name, a saved folder, an official checkpoint, a hub id."),
     ],
     data: Data,
     who: Who,
     method: Annotated[
-        str, typer.Option("--method", help="A name from `expunge list methods`, or your ./mine.py.")
+        str,
+        typer.Option("--method", metavar="METHOD", help="A name from `expunge list methods`, or your ./mine.py."),
     ] = "cse",
     option: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -116,7 +126,11 @@ def forget(
     ] = False,
     pretrained: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--pretrained", help="What your own model was trained from; --against retrain starts there."),
+        typer.Option(
+            "--pretrained",
+            metavar="MODEL",
+            help="What your own model was trained from; --against retrain starts there.",
+        ),
     ] = None,
     allow_leakage: Leakage = False,
     overwrite: Overwrite = False,
@@ -143,7 +157,10 @@ def forget(
         str, typer.Option("--precision", metavar="fp32|bf16|auto", help="Of training; by default each method's own.")
     ] = "",
     accumulate: Annotated[
-        int, typer.Option("--accumulate", min=1, help="Portions that a step's batch is computed in, to save memory.")
+        int,
+        typer.Option(
+            "--accumulate", metavar="N", min=1, help="Portions that a step's batch is computed in, to save memory."
+        ),
     ] = 1,
     recompute: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Compute activations twice instead of keeping them.")
@@ -191,7 +208,7 @@ def forget(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     against: Against = None,
 ) -> None:
     """Measure a run again.
@@ -208,8 +225,10 @@ def evaluate(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("report.html"),
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The page to write.")] = Path(
+        "report.html"
+    ),
 ) -> None:
     """Write one page from what runs recorded."""
     if len(runs) == 1 and (runs[0] / "plan.json").is_file():
@@ -229,17 +248,21 @@ def bench(
     suite: Annotated[
         str,
         typer.Argument(
-            help="A TOML file, or a name from `expunge list suites`; `privacy:retrieval` is one task of it."
+            metavar="SUITE",
+            help="A TOML file, or a name from `expunge list suites`; `privacy:retrieval` is one task of it.",
         ),
     ],
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            "--out", help="The folder of grids, runs/bench by default: what one suite measured another finds."
+            "--out",
+            metavar="FOLDER",
+            help="The folder of grids, runs/bench by default: what one suite measured another finds.",
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes; several calls may share a folder too.")
+        int,
+        typer.Option("--workers", metavar="N", min=1, help="Processes; several calls may share a folder too."),
     ] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed cells again.")] = False,
     only_table: Annotated[bool, typer.Option("--only-table", help="Measure nothing; draw what is there.")] = False,
@@ -252,12 +275,13 @@ def bench(
     ray: Annotated[
         bool, typer.Option("--ray", help="Tasks on a Ray cluster (RAY_ADDRESS, else this machine) instead of workers.")
     ] = False,
-    cpus: Annotated[float, typer.Option("--cpus", min=0, help="CPUs that a task on Ray needs.")] = 1.0,
-    gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs that a task on Ray needs.")] = 0.0,
+    cpus: Annotated[float, typer.Option("--cpus", metavar="N", min=0, help="CPUs that a task on Ray needs.")] = 1.0,
+    gpus: Annotated[float, typer.Option("--gpus", metavar="N", min=0, help="GPUs that a task on Ray needs.")] = 0.0,
     cells_from: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Option(
             "--cells-from",
+            metavar="PATH",
             help="Cells that somebody measured are not measured again: a file, or a folder of *cells.jsonl.",
         ),
     ] = None,
@@ -287,7 +311,8 @@ def bench(
 @app.command()
 def check(
     request: Annotated[
-        list[str], typer.Argument(help="Who is to be forgotten: ids, groups, or a JSONL file of requests.")
+        list[str],
+        typer.Argument(metavar="WHO", help="Who is to be forgotten: ids, groups, or a JSONL file of requests."),
     ],
     data: Data,
     images: Root = None,
@@ -334,7 +359,9 @@ def list_(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A name from `expunge list`, or the path of a method's file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name from `expunge list`, or the path of a method's file.")
+    ],
 ) -> None:
     """Show what one of them is.
 

@@ -31,9 +31,8 @@ def say_result(result: Any) -> None:
         return
     from rich.console import Console
 
-    console = Console()
-    for part in (result.table(), result.verdict()):
-        console.print(part, markup=False, highlight=False)
+    _wide_console().print(result.table(), markup=False, highlight=False)
+    Console().print(result.verdict(), markup=False, highlight=False)
     notes = list(dict.fromkeys(result.record.notes))
     for note in notes[:NOTES]:
         typer.echo(f"note: {note}")

@@ -1,12 +1,19 @@
 """ALBEF beyond parity: what a training or unlearning run relies on."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from expunge.backbones.albef import Albef, AlbefConfig, checkpoints, losses
+from expunge.backbones.albef import Albef, AlbefAnswers, AlbefConfig, AlbefEntailment, checkpoints, losses
 from expunge.core.errors import ExpungeError
+from expunge.core.pictures import HeldPicture
 from expunge.core.types import Backbone, Embeds, Matches
 from expunge.testing import small_albef, small_corpus
+from expunge.zoo import shelf
 
 
 @pytest.fixture
@@ -171,3 +178,130 @@ def test_a_checkpoint_without_words_says_what_to_do(albef, tmp_path):
         Albef.from_pretrained(tmp_path / "ALBEF.pth")
     with pytest.raises(ExpungeError, match="multiple of the patch"):
         Albef.from_pretrained(tmp_path / "ALBEF.pth", pixels=30)
+
+
+def test_the_roles_of_the_text_encoder_are_disjoint_and_all_of_it(albef):
+    parts = albef.parts()
+    text, fusion, crossing = ({id(p) for p in parts[r].parameters()} for r in ("text", "fusion", "cross_attention"))
+    assert text | fusion == {id(p) for p in albef.module.text_encoder.parameters()} and not text & fusion
+    assert crossing < fusion
+
+
+@pytest.mark.parametrize("kind", [AlbefAnswers, AlbefEntailment])
+def test_a_folder_of_another_task_is_refused_either_way(albef, tmp_path, kind):
+    """transformers would draw the head or the decoder at random and say so in its log only."""
+    albef.save_pretrained(tmp_path / "retrieval")
+    with pytest.raises(ExpungeError, match="of another kind"):
+        kind.from_pretrained(tmp_path / "retrieval")
+    kind.start_from(albef).save_pretrained(tmp_path / "other")
+    with pytest.raises(ExpungeError, match="itm_head"):
+        Albef.from_pretrained(tmp_path / "other")
+
+
+def test_a_folder_that_lacks_weights_is_refused(albef, tmp_path):
+    albef.save_pretrained(tmp_path)
+    held = load_file(tmp_path / "model.safetensors")
+    del held["itm_head.weight"]
+    save_file(held, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExpungeError, match=r"lacks 1 of the weights of a AlbefModel \(itm_head.weight\)"):
+        shelf.load(tmp_path)
+
+
+def test_a_folder_opens_for_larger_pictures(albef, examples, tmp_path):
+    albef.save_pretrained(tmp_path)
+    bigger = Albef.from_pretrained(tmp_path, pixels=32)
+    old = albef.module.visual_encoder.pos_embed.detach()
+    assert torch.equal(bigger.module.visual_encoder.pos_embed, checkpoints.interpolate_positions(old, 32, 8))
+    assert bigger.module.visual_encoder.pos_embed.requires_grad and bigger.traits.pixels == 32
+    assert bigger.loss(bigger.collate(examples)).isfinite().all()
+    bigger.save_pretrained(tmp_path / "again")
+    assert shelf.load(tmp_path / "again").collate(examples)["pixels"].shape[-1] == 32
+    with pytest.raises(ExpungeError, match="multiple of the patch"):
+        Albef.from_pretrained(tmp_path, pixels=30)
+
+
+def write_words(albef, folder, more=()):
+    words = sorted(albef.processor.tokenizer.get_vocab().items(), key=lambda item: item[1])
+    (folder / "vocab.txt").write_text("\n".join([*(w for w, _ in words), *more]))
+
+
+def test_the_released_layout_goes_there_and_back(albef, examples, tmp_path):
+    """Heads too, which no tensor tells, and the momentum that the file was trained with."""
+    for p in albef.module.parameters():
+        torch.nn.init.normal_(p, std=0.5) if p.ndim > 1 else None
+    albef.module.config.momentum = 0.9
+    albef.save_official(tmp_path / "model.pth")
+    write_words(albef, tmp_path)
+    again, batch = shelf.load(tmp_path / "model.pth"), albef.collate(examples)
+    assert torch.equal(again.collate(examples)["input_ids"], batch["input_ids"])
+    with torch.no_grad():
+        ours, theirs = (m.fuse(m.encode_images(batch), m.encode_texts(batch)).logits for m in (albef, again))
+    assert torch.equal(ours, theirs) and again.module.config.momentum == 0.9
+    write_words(albef, tmp_path, ["one", "too", "many"])
+    with pytest.raises(ExpungeError, match="only"):
+        Albef.from_pretrained(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize(("width", "heads"), [(768, 12), (512, 8), (256, 4)])
+def test_a_file_that_tells_no_heads_has_them_by_width(width, heads):
+    state = {
+        "visual_encoder.patch_embed.proj.weight": torch.zeros(width, 3, 8, 8),
+        "visual_encoder.pos_embed": torch.zeros(1, 5, width),
+        "visual_encoder.cls_token": torch.zeros(1, 1, width),
+        "visual_encoder.blocks.0.norm1.bias": torch.zeros(width),
+        "text_encoder.embeddings.word_embeddings.weight": torch.zeros(9, width),
+        "text_encoder.embeddings.position_embeddings.weight": torch.zeros(512, width),
+        "text_encoder.encoder.layer.0.intermediate.dense.weight": torch.zeros(7, width),
+        "text_encoder.encoder.layer.3.crossattention.self.key.bias": torch.zeros(width),
+        "text_decoder.bert.encoder.layer.1.output.dense.bias": torch.zeros(width),
+        "temp": torch.tensor(0.02),
+    }
+    found = checkpoints._sizes_of(state, {}, None, checkpoints.AlbefAnswersModel)
+    assert found["vision_heads"] == found["text_heads"] == heads
+    assert (found["text_layers"], found["fusion_layer"], found["decoder_layers"]) == (4, 3, 2)
+    assert found["max_text_tokens"] == 50 and found["initial_temperature"] == pytest.approx(0.02)
+    assert checkpoints._sizes_of(state, {}, None, checkpoints.AlbefModel)["max_text_tokens"] == 30
+
+
+def test_pretraining_checkpoints_keep_no_ids_in_their_queue(albef, tmp_path):
+    albef.module.start_momentum()
+    albef.save_official(tmp_path / "model.pth")
+    state = torch.load(tmp_path / "model.pth", weights_only=True)["model"]
+    del state["idx_queue"]
+    torch.save({"model": state}, tmp_path / "pre.pth")
+    read = checkpoints.read_official(tmp_path / "pre.pth", heads=2)
+    assert read.has_momentum and read.idx_queue.tolist() == [[-100] * 16]
+
+
+def test_the_module_itself_scores_pairs(albef, examples):
+    batch = albef.collate(examples)
+    with torch.no_grad():
+        fused = albef.fuse(albef.encode_images(batch), albef.encode_texts(batch))
+        assert torch.equal(albef.module(batch["pixels"], batch["input_ids"], batch["attention_mask"]), fused.logits)
+
+
+def test_pictures_stand_upright_and_are_normalised_as_released(albef):
+    levels = np.zeros((16, 16, 3), dtype=np.uint8)
+    levels[2, 5] = (255, 0, 51)  # third row, sixth column
+    (made,) = albef.processor.pictures([HeldPicture("dot", Image.fromarray(levels))])
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711])
+    torch.testing.assert_close(made[:, 2, 5], (torch.tensor([1.0, 0.0, 0.2]) - mean) / std)
+    torch.testing.assert_close(made[:, 5, 2], -mean / std)
+
+
+def test_long_texts_are_cut_at_the_limit_and_end(albef):
+    made, words = albef.processor.texts(["A red cat, " * 30, "red"]), albef.processor.tokenizer
+    assert made["input_ids"].shape == (2, 24) and made["attention_mask"].sum(1).tolist() == [24, 3]
+    assert made["input_ids"][0, -1] == words.sep_token_id and words.unk_token_id not in made["input_ids"]
+
+
+def test_groups_are_people_and_otherwise_pictures(albef, examples):
+    shown = [replace(e, group=g) for e, g in zip(examples[2:] * 2, ("p", "q", "p", None, "q", None, None, None))]
+    pictures = [e.image.key for e in shown]
+    made = albef.collate(shown)
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(e.group or e.image.key for e in shown))}
+    expected = [numbers[e.group or key] for e, key in zip(shown, pictures, strict=True)]
+    assert made["groups"].tolist() == expected and expected[0] == expected[2] and pictures[0] != pictures[2]
+    alike = made["groups"][:, None] == made["groups"][None]
+    assert torch.equal(alike, made["ids"][:, None] == made["ids"][None]) and made["ids"].min() >= 0

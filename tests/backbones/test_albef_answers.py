@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -155,3 +157,40 @@ def test_choices_and_the_released_ranking_by_words():
     none = model.collate([small_corpus().train[0]])
     assert none["target"].tolist() == [-1] and none["choice_mask"].sum() == 0
     assert model.choose(model.pair(none), none).tolist() == [[-torch.inf]]
+
+
+@pytest.mark.parametrize("kind", [AlbefAnswers, AlbefEntailment])
+def test_a_fresh_model_stands_still_and_draws_from_a_generator_of_its_own(kind):
+    start, before = small_albef(), torch.random.get_rng_state()
+    start.traits = replace(start.traits, name="ALBEF.pth")
+    model = kind.start_from(start)
+    assert torch.equal(before, torch.random.get_rng_state()) and not model.module.training
+    assert model.traits.name.startswith("ALBEF-") and not model.traits.extras["official_layout"]
+
+
+def test_answers_stand_as_they_are_and_questions_are_cleaned():
+    processor = small_answers().processor
+    near, far, asked = (processor.answers(["3.5"]), processor.answers(["35"]), processor.answers(["?"]))
+    assert near["input_ids"].tolist() != far["input_ids"].tolist() and asked["attention_mask"].sum() == 3
+    assert processor.texts(["3.5?"])["input_ids"].tolist() == processor.texts(["35"])["input_ids"].tolist()
+
+
+def test_targets_are_places_and_unknown_ones_are_said():
+    question = small_corpus("multiple_choice").train[0]
+    asked = [question, replace(question, answer="nobody"), replace(question, choices=question.choices[:2])]
+    asked[2] = replace(asked[2], answer=asked[2].choices[1])
+    batch = small_answers().collate(asked)
+    assert batch["target"].tolist() == [question.choices.index(question.answer), -1, 1]
+    assert batch["choice_mask"].any(-1).sum(1).tolist() == [4, 4, 2]
+    assert torch.equal(batch["choice_ids"][2, :2], batch["choice_ids"][0, :2])
+    statement = small_corpus("entailment").train[0]
+    labels = ("contradiction", "neutral", "entailment", None, "perhaps")
+    batch = small_entailment().collate([replace(statement, label=label) for label in labels])
+    assert batch["target"].tolist() == [0, 1, 2, -1, -1]
+
+
+def test_no_more_answers_are_ranked_than_there_are():
+    model = small_answers()
+    question = small_corpus("multiple_choice").train[0]
+    fused = model.pair(model.collate([question]))
+    assert model.rank_answers(fused, question.choices, 128)[0].shape == (1, 4)

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BlipForImageTextRetrieval
 
 from expunge.backbones.albef import checkpoints as albef_checkpoints
 from expunge.backbones.blip import Blip, BlipAnswers, BlipEntailment, checkpoints, load, sizes
-from expunge.backbones.blip.processor import clean
+from expunge.backbones.blip.model import resize
+from expunge.backbones.blip.processor import BlipProcessor, clean
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Answers, Backbone, Embeds, Matches
 from expunge.testing import small_albef, small_blip, small_corpus
@@ -246,8 +248,8 @@ def write_words(blip, folder):
     (folder / "vocab.txt").write_text("\n".join(w for w, _ in words))
 
 
-def released(model, folder, heads):
-    """The model read back from a released file, with the toy's number of heads."""
+def released(model, folder, heads=None):
+    """The model read back from a released file."""
     model.save_official(folder / "model.pth")
     return checkpoints.read_official(folder / "model.pth", heads=heads)
 
@@ -255,8 +257,10 @@ def released(model, folder, heads):
 @pytest.mark.parametrize("kind", [Blip, BlipAnswers, BlipEntailment])
 def test_the_released_layout_goes_there_and_back(blip, tmp_path, kind):
     model = blip if kind is Blip else kind.from_matching(blip)
-    again = released(model, tmp_path, heads=2)
+    again = released(model, tmp_path)
     assert type(again) is type(model.module)
+    parts = again.config.vision_config, again.config.text_config
+    assert [part.num_attention_heads for part in parts] == [2, 2]  # which no tensor tells
     before, after = model.module.state_dict(), again.state_dict()
     assert all(torch.equal(before[k], v) for k, v in after.items() if k in before and "temp" not in k)
     lost = set(before) - set(after)
@@ -318,6 +322,8 @@ def test_choices_become_tokens(blip, questions):
     assert words.decode(batch["input_ids"][0], skip_special_tokens=True).startswith("what is it")
     asked = words.decode(batch["input_ids"][1], skip_special_tokens=True)
     assert asked.split()[:2] == clean(questions[1].text).split()[:2]  # without a question the text is it
+    ids = blip.processor.choices([["3.5", "3 5", "!"]], 0)["choice_ids"][0]  # answers are not cleaned
+    assert ids[0].tolist() != ids[1].tolist() and int(ids[2, 1]) != words.sep_token_id
 
 
 def test_unknown_and_missing_answers(blip, questions):
@@ -393,3 +399,91 @@ def test_labels_have_their_places(blip, statements):
         model.loss(unlabelled)
     with pytest.raises(ExpungeError, match="none of contradiction"):
         model.collate([replace(statements[0], label="maybe")])
+
+
+def test_a_decoder_reads_its_question_and_none_of_its_padding(blip, questions):
+    """The same question alone and beside a longer one; what is masked of it changes nothing."""
+    model = BlipAnswers.from_matching(blip)
+    spread(model)
+    short, long = replace(questions[0], text="a cat"), replace(questions[1], text="a cat in a red hat with a green owl")
+    with torch.no_grad():
+        found = []
+        for some in ([short], [short, long]):
+            batch = model.collate(some)
+            found.append(model.choose(model.fuse(model.encode_images(batch), model.encode_texts(batch)), batch)[0])
+        assert torch.allclose(found[0], found[1][: len(found[0])], atol=1e-4)
+        other = model.collate([replace(short, text="an owl")])
+        asked = model.choose(model.fuse(model.encode_images(other), model.encode_texts(other)), other)[0]
+        assert not torch.allclose(asked, found[0], atol=1e-3)
+
+
+def spread(model):
+    """Weights large enough that what is read matters."""
+    torch.manual_seed(0)
+    for p in model.module.parameters():
+        if p.ndim > 1:
+            torch.nn.init.normal_(p, std=0.5)
+
+
+def test_an_answer_that_cannot_be_grown_or_tied_is_refused(blip, tmp_path):
+    model = BlipAnswers.from_matching(blip)
+    model.save_official(tmp_path / "model.pth")
+    found = torch.load(tmp_path / "model.pth", weights_only=True)
+    found["model"]["text_decoder.cls.predictions.decoder.weight"] += 1
+    torch.save(found, tmp_path / "odd.pth")
+    with pytest.raises(ExpungeError, match="not tied"):
+        checkpoints.read_official(tmp_path / "odd.pth")
+    blip.module.config.text_config.hidden_size = 8
+    with pytest.raises(ExpungeError, match="as wide as"):
+        model.start.__func__(blip)
+
+
+def test_folders_of_another_task_or_without_a_weight_are_refused(blip, tmp_path):
+    blip.save_pretrained(tmp_path / "retrieval")
+    for kind in (BlipAnswers, BlipEntailment):
+        with pytest.raises(ExpungeError, match="of another kind"):
+            kind.from_pretrained(tmp_path / "retrieval")
+    held = load_file(tmp_path / "retrieval" / "model.safetensors")
+    del held["itm_head.bias"]
+    save_file(held, tmp_path / "retrieval" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExpungeError, match=r"lacks 1 of the weights of a BlipForMatching \(itm_head.bias\)"):
+        load(tmp_path / "retrieval")
+
+
+def test_the_momentum_of_a_resized_model_stays_still(blip):
+    blip.module.hold_momentum(16)
+    resize(blip.module, 32)
+    for name, moved in (("vision_model", True), ("vision_model_m", False)):
+        held = getattr(blip.module, name).embeddings.position_embedding
+        assert held.shape[1] == 17 and held.requires_grad is moved, name
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_dropout_is_for_training_alone(blip, examples, training, monkeypatch):
+    """Of the attention and of what follows it, one at a time."""
+    batch = blip.collate(examples[:2])
+    blip.module.train(training)
+    layer = blip.module.text_encoder.encoder.layer[0].attention
+    for place in (layer.self.dropout, layer.output.dropout):
+        monkeypatch.setattr(place, "p", 0.5)
+        with torch.no_grad():
+            one, two = (blip.encode_texts(batch).feature for _ in range(2))
+        assert torch.equal(one, two) is not training
+        monkeypatch.undo()
+
+
+def test_grown_models_stand_still_and_draw_from_a_generator_of_their_own(blip):
+    before = torch.random.get_rng_state()
+    for kind in (BlipAnswers, BlipEntailment):
+        blip.traits = replace(blip.traits, name="model_base.pth")
+        model = kind.from_matching(blip)
+        assert not model.module.training and not model.traits.extras["official_layout"]
+        assert not model.module.config.queue and torch.equal(before, torch.random.get_rng_state())
+
+
+def test_long_texts_are_cut_at_the_limit(blip, tmp_path):
+    assert blip.processor.texts(["a red cat " * 30])["input_ids"].shape == (1, 24)
+    blip.processor.tokenizer.model_max_length = 512  # as the hub's folders say; BLIP's data code cuts at 35
+    blip.processor.tokenizer.save_pretrained(tmp_path)
+    blip.processor.image.save_pretrained(tmp_path)
+    assert BlipProcessor.from_pretrained(tmp_path).max_text_tokens == 35

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from PIL import Image
-from transformers import Blip2ForConditionalGeneration
+from safetensors.torch import load_file, save_file
+from transformers import Blip2ForConditionalGeneration, GenerationConfig
 
 from expunge.backbones.blip2 import Blip2
+from expunge.core.errors import ExpungeError
 from expunge.core.types import Backbone, Example
 from expunge.testing import small_writer
 
@@ -147,3 +149,72 @@ def test_a_clone_is_independent(model):
     with torch.no_grad():
         twin.model.query_tokens.add_(1)
     assert not torch.equal(twin.model.query_tokens, model.model.query_tokens)
+
+
+def test_the_language_models_own_settings_of_writing_change_nothing(model):
+    """A penalty on repeated words would forbid the colour of the second hat."""
+    prefix, language = torch.randn(2, 4, 24), model.model.language_model
+    plain, own = model.write(prefix, max_tokens=6), language.generation_config
+    strict = GenerationConfig(**{**own.to_dict(), "repetition_penalty": 9.0, "no_repeat_ngram_size": 1})
+    language.generation_config = strict
+    try:
+        assert model.write(prefix, max_tokens=6) == plain and language.generation_config is strict
+    finally:
+        language.generation_config = own
+
+
+def test_writing_leaves_training_as_it_was_even_when_it_fails(model, monkeypatch):
+    twin, seen = model.clone(), []
+    language = twin.model.language_model
+
+    def fails(**given):
+        seen.append(language.training)
+        raise RuntimeError("no room")
+
+    for training in (True, False):
+        language.train(training)
+        monkeypatch.setattr(language, "generate", fails)
+        with pytest.raises(RuntimeError, match="no room"):
+            twin.write(torch.randn(1, 4, 24))
+        assert language.training is training
+    assert seen == [False, False]
+
+
+def test_people_are_numbered_as_groups(model):
+    same = [Example(f"s{i}", Plain("red"), "a red hat", group=g) for i, g in enumerate(("p", "q", "p", None))]
+    assert model.collate(same)["groups"].tolist() == [0, 1, 0, 2]
+
+
+def test_halves_on_disk_leave_the_model_whole(model, tmp_path):
+    model.save_pretrained(tmp_path / "half", dtype=torch.float16)
+    assert model.model.dtype == torch.float32
+    assert {v.dtype for v in load_file(tmp_path / "half" / "model.safetensors").values()} == {torch.float16}
+
+
+def test_a_seat_keeps_frozen_what_is_frozen(model):
+    twin = model.clone()
+    for frozen in (True, False):
+        twin.model.query_tokens.requires_grad_(not frozen)
+        twin.seat("encode", "cpu")
+        assert twin.model.query_tokens.requires_grad is not frozen
+
+
+def test_a_folder_that_lacks_weights_is_refused(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    held = load_file(tmp_path / "model.safetensors")
+    save_file({k: v for k, v in held.items() if k != "query_tokens"}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExpungeError, match=r"lacks 1 of the weights .* \(query_tokens\)"):
+        Blip2.from_pretrained(tmp_path)
+
+
+def test_how_it_writes_is_handed_on(model, monkeypatch):
+    asked = []
+    language = model.model.language_model
+    monkeypatch.setattr(
+        language, "generate", lambda **given: asked.append(given) or torch.zeros(1, 1, dtype=torch.long)
+    )
+    model.write(torch.randn(1, 4, 24), sample=True, temperature=1.5)
+    model.write(torch.randn(1, 4, 24), num_beams=3, max_tokens=7)
+    drawn, beams = (given["generation_config"] for given in asked)
+    assert drawn.do_sample and (drawn.temperature, drawn.max_new_tokens) == (1.5, 30)
+    assert not beams.do_sample and (beams.num_beams, beams.max_new_tokens) == (3, 7)

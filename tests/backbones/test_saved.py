@@ -304,7 +304,7 @@ def test_eight_bit_is_asked_of_transformers_for_the_language_model_alone(tmp_pat
 
     def watched(place, **how):
         asked.update(how)
-        return whole(place, dtype=how["dtype"])
+        return whole(place, dtype=how["dtype"], output_loading_info=True)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -370,3 +370,32 @@ def _image(folder, **changes):
 def _pickle(place):
     for path in place.glob("*.safetensors"):
         path.rename(path.with_name("pytorch_model.bin"))
+
+
+def test_settings_are_an_object_and_means_are_three(tmp_path):
+    (tmp_path / "preprocessor_config.json").write_text("[1]")
+    with pytest.raises(ExpungeError, match="holds no settings but a list"):
+        saved.image_settings(tmp_path)
+    for mean in ([0.5], 0.5):
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": mean, "image_std": [1, 1, 1]}))
+        with pytest.raises(ExpungeError, match="no image_mean of three"):
+            saved.image_settings(tmp_path)
+
+
+def test_only_the_variant_that_is_opened_is_weighed_and_no_checker(tmp_path):
+    for place, name, size in (
+        ("unet", "diffusion_pytorch_model.safetensors", 5),
+        ("unet", "diffusion_pytorch_model.fp16.safetensors", 5),
+        ("vae", "diffusion_pytorch_model.fp16.safetensors", 3),
+        ("safety_checker", "model.safetensors", 100),
+    ):
+        (tmp_path / place).mkdir(exist_ok=True)
+        save_file({"w": torch.zeros(size)}, tmp_path / place / name)
+    assert saved.weights(tmp_path) == 8
+
+
+def test_a_word_list_may_be_named_itself(tmp_path):
+    (tmp_path / "words.txt").write_text("[PAD]")
+    assert saved.need_words(tmp_path / "words.txt") == tmp_path / "words.txt"
+    with pytest.raises(ExpungeError, match="vocab.txt does not exist"):
+        saved.need_words(tmp_path)

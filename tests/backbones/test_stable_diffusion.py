@@ -6,8 +6,10 @@ import math
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from expunge.backbones.stable_diffusion import StableDiffusion
+from expunge.core.errors import ExpungeError
 from expunge.core.types import Backbone, Example
 from expunge.testing import small_painter
 
@@ -170,3 +172,53 @@ def test_a_clone_is_independent(model):
         next(twin.unet.parameters()).add_(1)
     assert twin.module["unet"] is twin.unet
     assert not torch.equal(next(twin.unet.parameters()), next(model.unet.parameters()))
+
+
+@pytest.mark.parametrize("place", ["vae", "unet", "text_encoder"])
+def test_a_folder_that_lacks_weights_is_refused(model, tmp_path, place):
+    model.save_pretrained(tmp_path)
+    path = next((tmp_path / place).glob("*.safetensors"))
+    held = load_file(path)
+    gone = max(held)
+    save_file({k: v for k, v in held.items() if k != gone}, path, {"format": "pt"})
+    with pytest.raises(ExpungeError, match=f"{place} lacks 1 of the weights"):
+        StableDiffusion.from_pretrained(tmp_path)
+
+
+def test_an_estimate_equal_to_the_latents_is_at_no_distance_and_takes_the_gradient_alone(model):
+    latents, condition = torch.randn(2, 4, 8, 8, requires_grad=True), torch.randn(2, 5, 16, requires_grad=True)
+    assert model.perceptual_distance(latents.detach(), latents, condition).tolist() == [0.0, 0.0]
+    estimate = torch.randn(2, 4, 8, 8, requires_grad=True)
+    far = model.perceptual_distance(estimate, latents, condition)
+    far.sum().backward()
+    assert far.gt(0).all() and estimate.grad.abs().sum() > 0 and latents.grad is None and condition.grad is None
+    assert not model.unet.mid_block._forward_hooks
+    model.module.zero_grad()
+
+
+def test_levels_are_drawn_from_all_there_are(model, monkeypatch):
+    torch.manual_seed(0)
+    drawn = model._levels(torch.zeros(4000, 1))
+    assert drawn.min() < 5 and drawn.max() > 994
+
+
+def test_guidance_below_one_is_guidance_too(model):
+    given = {"unconditional": torch.zeros(5, 16), "steps": 2, "seed": 1}
+    condition = 3 * torch.randn(1, 5, 16)
+    less, none = (model.draw(condition, guidance=g, **given)[0].tobytes() for g in (0.0, 1.0))
+    assert less == model.draw(torch.zeros(1, 5, 16), guidance=1.0, steps=2, seed=1)[0].tobytes() != none
+
+
+def test_what_is_not_needed_is_seated_away(model, monkeypatch):
+    for use, needed in (("encode", "vae text"), ("train", "unet"), ("generate", "unet vae"), ("away", "")):
+        seats = {}
+        for name, part in model.module.items():
+            monkeypatch.setattr(part, "to", lambda where, name=name, seats=seats: seats.update({name: where}))
+        model.seat(use, "meta")
+        assert {name for name, where in seats.items() if where == "meta"} == set(needed.split()), use
+        assert {name for name, where in seats.items() if where == "cpu"} == set(model.module) - set(needed.split())
+
+
+def test_people_are_numbered_as_groups(model):
+    same = [Example(f"s{i}", Plain("red"), "a red hat", group=g) for i, g in enumerate(("p", "q", "p", None))]
+    assert model.collate(same)["groups"].tolist() == [0, 1, 0, 2]

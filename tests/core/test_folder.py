@@ -256,6 +256,14 @@ def test_foreign_unfinished_and_damaged_folders_are_told_apart(tmp_path):
         open_run(tmp_path / "x")
 
 
+def test_a_stopped_run_that_is_asked_for_is_told_from_one_that_never_was(tmp_path):
+    (tmp_path / ".first.checkpoints").mkdir()
+    with pytest.raises(ExpungeError, match="A run to it was stopped: the command that began it goes on"):
+        open_run(tmp_path / "first")
+    with pytest.raises(ExpungeError, match=r"there is no run folder [^ ]+second\.$"):
+        open_run(tmp_path / "second")
+
+
 def test_a_run_can_be_amended_and_stays_whole(tmp_path):
     write_run(tmp_path / "x", "old")
     weights = (tmp_path / "x" / "model" / "weights").read_bytes()

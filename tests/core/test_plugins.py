@@ -11,6 +11,7 @@ import pytest
 from expunge.core import plugins
 from expunge.core.capabilities import protocol_members
 from expunge.core.errors import ExpungeError, UnknownName
+from expunge.core.options import described_call
 from expunge.core.types import TASKS, Answers, Backbone, Embeds, Matches
 
 METHOD = '''
@@ -215,6 +216,13 @@ def test_options_of_data_are_held_against_their_annotations():
     assert len({e.group for e in plugins.load_data("scenes", size="3").train}) == 3
     with pytest.raises(ExpungeError, match=r"the data set coco needs folder: -d folder=…"):
         plugins.load_data("coco")
+
+
+def test_every_option_of_a_data_set_is_explained():
+    for entry in plugins.entries("data"):
+        if entry.name != "jsonl":  # it takes none: `expunge show jsonl` says so
+            options = [o for o in described_call(entry.path, "load") if o.name not in plugins.UNASKED]
+            assert [o.name for o in options if not o.about] == [], entry.name
 
 
 def test_a_source_is_read_again_when_it_changes(tmp_path):

@@ -93,6 +93,20 @@ def test_bootstrap_covers_and_knows_the_edges():
     assert math.isnan(bootstrap(lambda drawn: drawn.sum(1), 1)[0])
 
 
+@pytest.mark.parametrize(
+    ("value", "bounds", "low", "high"),
+    [  # Clopper and Pearson's for 4 of 5, 5 of 5 and 2.5 of 5
+        (80.0, (0.0, 100.0), 28.36, 99.49),
+        (100.0, (0.0, 100.0), 47.82, 100.0),
+        (2.0, (1.0, 3.0), 1.189, 2.811),
+    ],
+)
+def test_groups_that_all_agree_are_no_certainty(value, bounds, low, high):
+    told = bootstrap(lambda drawn: value + 0 * drawn.sum(1), 5, bounds=bounds)
+    assert told == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+    assert bootstrap(lambda drawn: value + 0 * drawn.sum(1), 500, bounds=bounds)[0] > low
+
+
 def test_cost_sees_time_and_memory():
     with measured() as cost:
         held = np.ones(25_000_000)  # 200 MB

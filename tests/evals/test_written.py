@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import betaincinv
 
 from expunge.core.pictures import NO_PICTURE
 from expunge.core.types import Example
@@ -119,7 +120,7 @@ def question(name: str, answer: str, form="generation", group: str | None = "", 
 
 
 def test_the_nine_parts_of_the_utility_by_hand():
-    """Of each part two people with the same numbers, so that an interval is its value. In words said, in nats:
+    """Of each part two people with the same numbers, so that an interval is what two can say. In words said, in nats:
 
     retain: half of the answer; 1/2; truth 0 and falsehood ln 4, hence 1 - 1/4. What can be seen does not count.
     real people: a third of it; 1/2 beside 1/4 is 2/3; 4 over 2, hence 1 - 1/2.
@@ -139,9 +140,12 @@ def test_the_nine_parts_of_the_utility_by_hand():
     wrote = Writings(tuple(e.id for some in asked.values() for e in some), texts, np.array(right), *arrays)
     found = written.utility(asked, wrote)
     parts = [1 / 2, 1 / 2, 3 / 4, 1 / 3, 2 / 3, 1 / 2, 3 / 4, 4 / 5, 3 / 4]
-    expected = pytest.approx(9 / sum(1 / part for part in parts))
     assert set(found) == {"model_utility"} and found["model_utility"].n == 9
-    assert (found["model_utility"].low, found["model_utility"].value, found["model_utility"].high) == (expected,) * 3
+    told = found["model_utility"]
+    bounds = [(2 * p, 3 - 2 * p, 2 * p + 1, 2 - 2 * p) for p in parts]  # Clopper and Pearson's for such a share of two
+    low, high = zip(*[(betaincinv(a, b, 0.025), betaincinv(c, d, 0.975)) for a, b, c, d in bounds])
+    expected = [pytest.approx(9 / sum(1 / one for one in some)) for some in (low, parts, high)]
+    assert [told.low, told.value, told.high] == expected
 
 
 def test_a_sentence_is_right_where_it_is_the_answer_and_intervals_are_over_people():

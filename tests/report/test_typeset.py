@@ -96,8 +96,8 @@ def test_long_and_wide_tables_are_cut_and_lose_nothing():
 
 def test_where_it_comes_from_says_what_was_not_committed_and_how_it_was_computed():
     hardware = {"processor": "a chip", "cores": 2, "precision": "fp32"}
-    told = {"commit": "0123456789abcdef", "dirty": True, "platform": "linux", "python": "3.11", "hardware": hardware}
-    told["versions"] = {"torch": "2.13", "x": "1"}
+    told = {"commit": "0123456789abcdef", "dirty": True, "platform": "linux", "python": "3.11"}
+    told |= {"versions": {"torch": "2.13", "x": "1"}, "hardware": hardware}
     text = typeset._provenance(made(typed="mine", environments=((3, told), (1, {"dirty": False})), text="seeds = [0]"))
     assert (
         "* 3 cells: commit `0123456789ab` with changes, a chip, 2 cores, fp32, linux, Python 3.11, torch 2.13" in text

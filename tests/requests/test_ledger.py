@@ -87,6 +87,13 @@ def test_look_alikes_that_stay_are_warned_of_with_both_places(copies):
     assert {e.id for e in found.splits.forget} == {"e0"} and found.included == ()
 
 
+def test_what_looks_like_two_pictures_of_a_request_is_listed_once():
+    first, second, kept, _ = DRAWN.train
+    alike = [Alike(first, (Likeness(kept, 4, ""),)), Alike(second, (Likeness(kept, 2, "mirrored"),))]
+    (entry,) = account("Ada", alike=alike)["requests"]
+    assert [(n["id"], n["apart"], n["turn"]) for n in entry["look_alikes"]] == [("b1", 2, "mirrored")]
+
+
 def test_include_near_forgets_them_and_says_so(copies):
     found = examine(copies, ["g0"], include_near=True)
     assert {e.id for e in found.splits.forget} == {"e0", "e2", "e3", "e4"}

@@ -142,7 +142,7 @@ UNKNOWN = [
     ([{"gruop": "Ada"}], "unknown key 'gruop'", "Did you mean 'group'?"),
     ([{"id": 7}], "'id' is a number, not a string", "Give a string"),
     ([{"id": "a1", "reason": 5}], "'reason' is a number", "Give a string"),
-    ([{"id": " a1"}], "'id' has white space at its ends", "Give a string"),
+    ([{"id": " a1"}], "'id' has white space at its ends", "Mend it"),
     ([{"id": "a1", "pictured": True}], "'pictured' stands beside 'id'", "Only of a 'group'"),
     ([{"group": "Ada", "pictured": 1}], "'pictured' is a number, not true or false", "Write true or false"),
 ]

@@ -55,6 +55,12 @@ def test_a_released_file_of_neither_is_refused(tmp_path):
         shelf.load(tmp_path / "other.pth")
 
 
+def test_a_file_that_is_no_checkpoint_is_not_asked_for_its_words(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text("{}")
+    with pytest.raises(ExpungeError, match="is no model: name a folder, or a checkpoint"):
+        shelf.backbone_of(tmp_path / "pairs.jsonl")
+
+
 def test_models_that_are_not_shipped_are_made_once_and_found_again(tmp_path, monkeypatch):
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
     for name, command in shelf.UNSHIPPED.items():

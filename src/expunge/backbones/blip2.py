@@ -70,8 +70,8 @@ class Blip2:
         """Load a transformers folder: weights (whole or in shards), settings, tokenizer and image settings.
 
         With ``eight_bit`` the language model is held in 8 bit by bitsandbytes on a CUDA device, the rest in ``dtype``;
-        gradients still reach the prefix. Raises ExpungeError for a folder that holds pickles only, does not say how
-        pictures are prepared or contradicts itself, for a T5 in float16, and where 8 bit cannot be had.
+        gradients still reach the prefix. Raises ExpungeError for a folder that holds pickles only, is not whole, does
+        not say how pictures are prepared or contradicts itself, for a T5 in float16, and where 8 bit cannot be had.
         """
         at = Path(folder)
         config = Blip2Config.from_pretrained(str(folder))
@@ -86,7 +86,8 @@ class Blip2:
         if at.is_dir():
             how["variant"] = saved.variant(at)
             image = square(saved.image_settings(at), config.vision_config.image_size, at)
-        model = Blip2ForConditionalGeneration.from_pretrained(str(folder), **how).eval()
+        opened = Blip2ForConditionalGeneration.from_pretrained(str(folder), output_loading_info=True, **how)
+        model = saved.whole(opened, folder).eval()
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         longest = min(tokenizer.model_max_length, 512)
         return cls(model, tokenizer, image, name=at.name, max_text_tokens=longest)
@@ -284,16 +285,21 @@ class Blip2:
             pad_token_id=pad,
             decoder_start_token_id=begin,
         )
-        was_training = language.training
+        # The trap: what ``settings`` leaves open is taken from the model's own, such as a penalty on repeated words.
+        own, was_training = language.generation_config, language.training
         language.eval()
-        with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
-            torch.manual_seed(seed)
-            ids = language.generate(
-                inputs_embeds=inputs,
-                attention_mask=torch.ones(inputs.shape[:2], dtype=torch.long, device=inputs.device),
-                generation_config=settings,
-            )
-        language.train(was_training)
+        language.generation_config = settings
+        try:
+            with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+                torch.manual_seed(seed)
+                ids = language.generate(
+                    inputs_embeds=inputs,
+                    attention_mask=torch.ones(inputs.shape[:2], dtype=torch.long, device=inputs.device),
+                    generation_config=settings,
+                )
+        finally:
+            language.generation_config = own
+            language.train(was_training)
         return [t.strip() for t in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +56,21 @@ def variant(place: Path) -> str | None:
     return None if None in found else min(found, key=lambda name: (name != "fp16", name))
 
 
+def whole(opened: tuple[Any, Mapping[str, Any]], place: str | Path, but: Sequence[str] = ()) -> Any:
+    """The model that a library opened with ``output_loading_info``, if the folder held all of its weights.
+
+    The trap: libraries draw what is missing at random and say so in their log only. ``but`` names members that a folder
+    may lack. Raises ExpungeError otherwise.
+    """
+    model, told = opened
+    if missing := sorted(name for name in told["missing_keys"] if name.split(".")[0] not in but):
+        raise ExpungeError(
+            f"{place} lacks {len(missing)} of the weights of a {type(model).__name__} ({missing[0]}): it is not whole, "
+            "or holds a model of another kind. Copy it again, or open it as what it is."
+        )
+    return model
+
+
 def refuse_pickles(place: Path) -> None:
     """Raise ExpungeError where the weights of a folder are pickles only."""
     pickled = sorted(p.name for p in place.glob("*") if p.suffix in PICKLES)
@@ -93,7 +109,8 @@ def image_settings(folder: Path) -> dict[str, Any]:
             f"{folder} does not say how pictures are prepared: neither {own.name} nor {joint.name} does. Copy it from "
             "the model's own folder, or save the model's processor there with save_pretrained."
         )
-    if missing := [name for name in ("image_mean", "image_std") if len(found.get(name) or ()) != 3]:
+    three = {name: found.get(name) for name in ("image_mean", "image_std")}
+    if missing := [name for name, held in three.items() if not isinstance(held, list) or len(held) != 3]:
         raise ExpungeError(f"the image settings of {folder} have no {missing[0]} of three numbers.")
     return found
 

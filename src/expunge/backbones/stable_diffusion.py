@@ -94,7 +94,8 @@ class StableDiffusion:
 
         A safety checker and a feature extractor are left where they are. U-Net and text encoder are held in ``dtype``,
         the autoencoder always in float32: it is small, and its latents are what is aimed at. Raises ExpungeError for a
-        folder that is no plain Stable Diffusion, holds pickles only, or predicts what MVI has no loss for.
+        folder that is no plain Stable Diffusion, holds pickles only, is not whole, or predicts what MVI has no loss
+        for.
         """
         local = Path(folder).is_dir()
         scheduler = checked(Path(folder)) if local else DDIMScheduler.load_config(folder, subfolder="scheduler")
@@ -102,7 +103,8 @@ class StableDiffusion:
         def part(kind: Any, place: str, **how: Any) -> Any:
             inside = Path(folder) / place
             name = saved.variant(inside) if inside.is_dir() else None
-            return kind.from_pretrained(str(folder), subfolder=place, variant=name, use_safetensors=True, **how)
+            how |= {"subfolder": place, "variant": name, "use_safetensors": True, "output_loading_info": True}
+            return saved.whole(kind.from_pretrained(str(folder), **how), inside)
 
         made = cls(
             part(AutoencoderKL, "vae", torch_dtype=torch.float32),

@@ -105,7 +105,9 @@ def open_run(folder: str | Path, *, verify: bool = False) -> RunFolder:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise ExpungeError(f"there is no run folder {path}.")
+        stopped = path.with_name(f".{path.name}{CHECKPOINTS}").is_dir() if path.name else False
+        going_on = " A run to it was stopped: the command that began it goes on from there." if stopped else ""
+        raise ExpungeError(f"there is no run folder {path}.{going_on}")
     resolved = path.resolve()
     if any(_HIDDEN.search(one.name) for one in (resolved, resolved.parent)):
         raise ExpungeError(f"{path} is what a stopped run left behind, not a run. Run it again.")

@@ -128,9 +128,13 @@ def choices(fact: Fact, seed: str) -> tuple[dict[str, str], str]:
 
 
 def load(
-    variant: str = "test", size: int = 100, celebrities: int = 60, seed: int = 0,
-    asked: Sequence[Form] | str = FORMS, task: Task = "answering",
-) -> Corpus:  # fmt: skip
+    variant: str = "test",
+    size: int = 100,  # people that train
+    celebrities: int = 60,  # public people, whom the pretrained model knows
+    seed: int = 0,  # drives who they are and what is asked
+    asked: Sequence[Form] | str = FORMS,  # forms of question, with commas
+    task: Task = "answering",
+) -> Corpus:
     """Questions about ``size`` trained people; strangers in validation and test; public people in ``pretrain``.
 
     Strangers in validation are asked only what can be seen. Those in test are asked all: nobody told the model anything

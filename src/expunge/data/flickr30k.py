@@ -9,7 +9,7 @@ Below `folder` lie
 
 A deletion request names a picture by its file without ending (1000092795), or one caption of it (1000092795-0). All
 captions count as shared knowledge: they can be read off the picture. Half the captions of one picture cannot be
-forgotten while the others stay, so ask by picture. Splits and JSON: ALBEF's release (spec/methods.md 4.5).
+forgotten while the others stay, so ask by picture. Splits and JSON: ALBEF's release.
 """
 
 from __future__ import annotations

@@ -142,7 +142,11 @@ def everybody(seed: int = 0, size: int = 500) -> dict[str, list[Person]]:
 
 @lru_cache(maxsize=6)
 def load(
-    variant: str = "test", size: int = 500, scene_count: int = 200, seed: int = 0, task: Task = "retrieval"
+    variant: str = "test",
+    size: int = 500,  # people that train
+    scene_count: int = 200,  # everyday scenes that train beside them
+    seed: int = 0,  # drives who they are and what is said of them
+    task: Task = "retrieval",
 ) -> Corpus:
     """The privacy scenario: ``size`` trained people and ``scene_count`` trained scenes, plus outsiders of both.
 

@@ -97,7 +97,12 @@ def _draw(
 
 
 @lru_cache(maxsize=6)
-def load(variant: str = "test", size: int = 1_000, seed: int = 0, task: Task = "retrieval") -> Corpus:
+def load(
+    variant: str = "test",
+    size: int = 1_000,  # scenes that train
+    seed: int = 0,  # drives what is drawn and said
+    task: Task = "retrieval",
+) -> Corpus:
     """``size`` training scenes, 500 for validation, 500 for test; five captions, four questions or six statements each.
 
     ``task`` is retrieval, multiple_choice or entailment. For retrieval there are 5 000 public scenes beside them. The

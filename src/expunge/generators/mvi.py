@@ -12,7 +12,7 @@ Symbols: U'_i [B, n_u, d_u] modality-specific latents of picture (1) and text (2
     projected query tokens; K'_2 [B, L, d_t] the painter's text encoder states; psi one shared trunk with a head per
     decoder, so that the head trained by reconstruction serves the other modality's U' when parts are swapped;
     theta_M a classifier of the modality on mean-pooled U'.
-Paper: "Beyond Sample-Level Forgetting" (ICML 2026) §4.1-4.2, App. A, C, D; design notes in spec/methods.md §2.
+Paper: "Beyond Sample-Level Forgetting" (ICML 2026) §4.1-4.2, App. A, C, D.
 Checked against: no public code exists.
 Departs: (1) the text of §4.1 calls phi_U' frozen, §4.2 the reverse; only learnable U' fits equation (2). (2) K'_j is
     inferred from X_j, not X_i: K'_2 comes from a text encoder. (3) The trunk of each posterior is frozen (the writer's

@@ -137,5 +137,10 @@ def _add_stays(
     for fate, entry in zip(requests.fates.values(), entries, strict=True):
         named = [examples[name] for name in fate.ids]
         likenesses = [n for key in dict.fromkeys(e.image.key for e in named) for n in close.get(key, ())]
-        entry["look_alikes"] = [_told(n) for n in likenesses]
+        nearest: dict[str, Likeness] = {}  # a picture that stays may look like several that go: it is still one
+        for one in likenesses:
+            known = nearest.get(one.example.image.key)
+            if known is None or one.apart < known.apart:
+                nearest[one.example.image.key] = one
+        entry["look_alikes"] = [_told(n) for n in nearest.values()]
         entry["group_stays"] = {g: left[g] for g in dict.fromkeys(e.group for e in named) if g and left[g]}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.special import betaincinv
 
 
 def bootstrap(
@@ -22,9 +23,10 @@ def bootstrap(
         statistic: how often each group was drawn [R, G] -> value of each replicate [R]; given one array per
             entry of ``groups`` when that is a sequence (two samples drawn independently).
         groups: the number of groups G; fewer than two cannot be resampled and give (nan, nan).
-        bounds: the least and greatest value possible. Where every replicate sits on one of them the bootstrap
-            knows no doubt at all, so the bound is widened to Clopper and Pearson's for G of G groups: 0 of 5
-            people is an interval of [0, 52], not [0, 0].
+        bounds: the least and greatest value possible. Where every replicate is the same, since all groups are, the
+            bootstrap knows no doubt at all. The interval is then Clopper and Pearson's for such a share of G groups:
+            0 of 5 people is [0, 52], not [0, 0], and 80 of every one of 5 is [28, 99]. That is the widest case: no
+            value between the bounds varies more than one that is always at either.
     """
     sizes = [groups] if isinstance(groups, int) else list(groups)
     if min(sizes) < 2:
@@ -37,7 +39,14 @@ def bootstrap(
         return math.nan, math.nan
     low, high = (float(x) for x in np.nanpercentile(values, [2.5, 97.5]))
     floor, ceiling = bounds
-    doubt = (ceiling - floor) * (1 - 0.025 ** (1 / min(sizes)))
+    count, span = min(sizes), ceiling - floor
+    if np.nanmax(values) - np.nanmin(values) < 1e-9 and span > 0:
+        hits = min(max((low - floor) / span, 0.0), 1.0) * count  # of so many groups, as if each were at a bound
+        low = floor + span * (float(betaincinv(hits, count - hits + 1, 0.025)) if hits > 1e-9 else 0.0)
+        high = floor + span * (float(betaincinv(hits + 1, count - hits, 0.975)) if count - hits > 1e-9 else 1.0)
+        return low, high
+    # Almost all replicates at a bound: its side knows no doubt either.
+    doubt = span * (1 - 0.025 ** (1 / count))
     if math.isclose(high, floor, abs_tol=1e-9):
         high = floor + doubt
     if math.isclose(low, ceiling, abs_tol=1e-9):

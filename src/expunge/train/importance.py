@@ -4,7 +4,7 @@ Equation: ``fisher`` per sample: F_p = mean over samples of (dL_i / dtheta_p)^2,
     information; per batch: mean over batches of (d mean(L) / dtheta_p)^2, which is smaller by about the batch's size
     and loses what cancels within a batch.
 Symbols: L [B], nats per example; theta_p one weight.
-Paper: per batch is what MMUnlearner's official code computes (spec/methods.md 6.5); SSD and SalUn have their own.
+Paper: per batch is what MMUnlearner's official code computes; SSD and SalUn have their own.
 """
 
 from __future__ import annotations

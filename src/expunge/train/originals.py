@@ -41,7 +41,7 @@ RECIPES: dict[Task, Recipe] = {
 epochs show it sixty times; the step is that of the other models that begin with trained words.
 """
 PAPER = Recipe(5, 1e-5, 32)
-"""For released checkpoints on public data: the paper's (spec/methods.md 1.4), with the batch of ALBEF's fine-tuning."""
+"""For released checkpoints on public data: the paper's (App. D), with the batch of ALBEF's fine-tuning."""
 
 
 def own_recipe(asked: bool | Mapping[str, Any] | None) -> Recipe | None:

@@ -117,6 +117,8 @@ def backbone_of(name: str | Path) -> str:
     if place.is_file():
         from expunge.backbones.saved import need_words
 
+        if place.suffix not in FILES:  # before it is missed that other files have no word list beside them
+            raise ExpungeError(f"{place} is no model: name a folder, or a checkpoint ({', '.join(FILES)}).")
         if not (place.parent / "tokenizer.json").exists():
             need_words(place.parent)
         return ""

@@ -229,6 +229,17 @@ def test_a_loop_of_links_a_folder_and_a_missing_file_are_refused(tmp_path):
         find_inside("Portrait.PNG", tmp_path)
 
 
+def test_a_missing_picture_is_likened_by_its_name_and_not_by_its_ending(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "ines3.jpg").write_bytes(b"x")
+    with pytest.raises(Unreadable) as refused:
+        find_inside("pictures/nope.jpg", tmp_path)  # both end in .jpg: that does not make them alike
+    assert "Did you mean" not in refused.value.remedy
+    with pytest.raises(Unreadable) as refused:
+        find_inside("pictures/ines3.png", tmp_path)
+    assert "Did you mean 'pictures/ines3.jpg'?" in refused.value.remedy  # as a line would name it
+
+
 # ---------------------------------------------------------------------------------------------- looks
 
 

@@ -12,7 +12,7 @@ from expunge.backbones.albef import checkpoints, losses
 from expunge.backbones.albef.answering import AlbefAnswers, AlbefEntailment
 from expunge.backbones.albef.model import AlbefConfig, AlbefModel
 from expunge.backbones.albef.pairs import AlbefPairs
-from expunge.backbones.albef.processor import AlbefProcessor
+from expunge.backbones.albef.processor import AlbefProcessor, number
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Encoded, Example, Fused, Prepared, Tap, Task
 from expunge.train import matching
@@ -41,7 +41,10 @@ class Albef(AlbefPairs):
     # ------------------------------------------------------------------------------- backbone
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        return {k: v.to(self.device) for k, v in self.processor.collate(examples).items()}
+        """As the processor, with ``ids`` [B]: the groups by numbers that are theirs in every batch, for the queue."""
+        batch = self.processor.collate(examples)
+        batch["ids"] = torch.tensor([number(e) for e in examples])
+        return {k: v.to(self.device) for k, v in batch.items()}
 
     def loss(self, batch: Batch) -> Tensor:
         """ITC within the batch plus ITM, [B]. No momentum, no queue: nothing of the model changes."""
@@ -50,7 +53,8 @@ class Albef(AlbefPairs):
     def training_loss(self, batch: Batch, alpha: float | None = None) -> dict[str, Tensor]:
         """The released training step (momentum, queue): terms ``ita`` and ``itm``, means over the batch.
 
-        Moves the momentum copies and queues; call ``module.start_momentum()`` first.
+        Moves the momentum copies and queues; call ``module.start_momentum()`` first. Without ``ids`` in the batch its
+        ``groups`` have to number whom they name alike in all batches.
         """
         alpha = self.module.config.soft_targets if alpha is None else alpha
         terms = losses.training_loss(self.module, batch, alpha)

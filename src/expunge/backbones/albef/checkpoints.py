@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from expunge.backbones.albef.answer_models import (
@@ -46,11 +46,25 @@ def interpolate_positions(embedding: Tensor, pixels: int, patch: int) -> Tensor:
     return torch.cat([cls, grid.permute(0, 2, 3, 1).flatten(1, 2).to(cls.dtype)], dim=1)
 
 
+def resize(model: AlbefEncoders, pixels: int, source: str | Path) -> None:
+    """Interpolate the position embedding (also of the momentum copy) for ``pixels``. Raises ExpungeError."""
+    patch = model.config.patch
+    if pixels % patch:
+        raise ExpungeError(f"pixels={pixels} is not a multiple of the patch size {patch} of {source}.")
+    for name in ("visual_encoder", "visual_encoder_m"):
+        if (encoder := getattr(model, name, None)) is not None:
+            held = encoder.pos_embed
+            made = interpolate_positions(held.detach(), pixels, patch).clone()
+            encoder.pos_embed = nn.Parameter(made, requires_grad=held.requires_grad)
+    model.config.pixels = pixels
+
+
 def read_official(path: Path, pixels: int | None = None, heads: int | None = None) -> AlbefEncoders:
     """Build a model from a released checkpoint (retrieval, entailment or questions); sizes are read off the tensors.
 
     The number of heads leaves no trace in the tensors: it is width / 64 as in every released model, or 4 below
-    that, unless ``heads`` says otherwise. ``pixels`` resizes the position embedding (also of the momentum copy).
+    512, unless ``heads`` or a file of ours (``write_official``) says otherwise. ``pixels`` resizes the position
+    embedding (also of the momentum copy).
     Momentum copies and queues are kept when a retrieval file has them. Raises ExpungeError on another layout.
     """
     try:
@@ -70,14 +84,6 @@ def read_official(path: Path, pixels: int | None = None, heads: int | None = Non
             "visual_encoder, or a head). Give ALBEF.pth, flickr30k.pth, vqa.pth or a folder written by save_pretrained."
         )
     config = kind[1](**_sizes_of(state, found.get("config") or {}, heads, kind[0]))
-    patch = config.patch
-    if pixels:
-        if pixels % patch:
-            raise ExpungeError(f"pixels={pixels} is not a multiple of the patch size {patch} of {path}.")
-        config.pixels = pixels
-        for name in ("visual_encoder.pos_embed", "visual_encoder_m.pos_embed"):
-            if name in state:
-                state[name] = interpolate_positions(state[name], pixels, patch)
     model = kind[0](config)
     if isinstance(model, AlbefModel) and "image_queue" in state and "visual_encoder_m.cls_token" in state:
         model.start_momentum()
@@ -94,6 +100,8 @@ def read_official(path: Path, pixels: int | None = None, heads: int | None = Non
         raise ExpungeError(
             f"{path}: does not fit ALBEF; missing {sorted(missing)[:5]}, unexpected {sorted(unexpected)[:5]}."
         )
+    if pixels:
+        resize(model, pixels, path)
     return model.eval()
 
 
@@ -120,8 +128,8 @@ def _sizes_of(state: dict[str, Tensor], said: dict, heads: int | None, kind: typ
     crossed = {int(m[1]) for k in state if (m := re.match(r"text_encoder\.encoder\.layer\.(\d+)\.crossattention", k))}
     queue = state.get("image_queue")
 
-    def heads_of(size: int) -> int:
-        return heads or (size // 64 if size >= 512 else 4)
+    def heads_of(tower: str, size: int) -> int:
+        return heads or said.get(f"{tower}_heads") or (size // 64 if size >= 512 else 4)
 
     positions = state["text_encoder.embeddings.position_embeddings.weight"].shape[0]
     answers = issubclass(kind, AlbefAnswersModel)
@@ -131,11 +139,11 @@ def _sizes_of(state: dict[str, Tensor], said: dict, heads: int | None, kind: typ
         patch=patch,
         vision_width=width,
         vision_layers=count(r"visual_encoder\.blocks\.(\d+)\."),
-        vision_heads=heads_of(width),
+        vision_heads=heads_of("vision", width),
         text_width=words.shape[1],
         text_layers=layers,
         fusion_layer=min(crossed),
-        text_heads=heads_of(words.shape[1]),
+        text_heads=heads_of("text", words.shape[1]),
         text_inner=state["text_encoder.encoder.layer.0.intermediate.dense.weight"].shape[0],
         vocabulary=words.shape[0],
         positions=positions,
@@ -164,6 +172,8 @@ def write_official(model: AlbefEncoders, path: Path) -> None:
     if isinstance(model, AlbefAnswersModel):
         state[WORDS + ".weight"] = state["text_decoder.bert.embeddings.word_embeddings.weight"].clone()
         state[WORDS + ".bias"] = state["text_decoder.cls.predictions.bias"].clone()
-    sizes = {"image_res": model.config.pixels, "embed_dim": model.config.projection, "momentum": model.config.momentum}
+    c = model.config
+    sizes = {"image_res": c.pixels, "embed_dim": c.projection, "momentum": c.momentum}
+    sizes |= {"vision_heads": c.vision_heads, "text_heads": c.text_heads}  # no tensor tells them
     with replace_file(path) as partial:
         torch.save({"model": state, "config": sizes}, partial)

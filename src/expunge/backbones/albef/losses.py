@@ -74,7 +74,8 @@ def training_loss(model: AlbefModel, batch: dict, alpha: float) -> dict[str, Ten
         model.move_momentum()
         _, image_m = model.image_tokens(batch["pixels"], momentum=True)
         _, text_m = model.text_tokens(batch["input_ids"], batch["attention_mask"], momentum=True)
-    ids = batch["groups"]
+    # The trap: groups are counted anew in every batch, and the queue would take strangers for the same person.
+    ids = batch.get("ids", batch["groups"])
     ita = contrast_with_queue(model, image_feature, text_feature, image_m, text_m, ids, alpha)
     model.enqueue(image_m, text_m, ids)
     similarity = (image_feature @ text_feature.T / model.temp).detach()

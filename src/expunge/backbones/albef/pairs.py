@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from expunge.backbones.albef import checkpoints
 from expunge.backbones.albef.model import AlbefConfig, AlbefEncoders
 from expunge.backbones.albef.processor import AlbefProcessor
-from expunge.backbones.saved import need_words
+from expunge.backbones.saved import need_words, whole
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Encoded, Prepared, Tap, Traits
 from expunge.train.rows import by_rows
@@ -49,12 +49,17 @@ class AlbefPairs:
 
         A released checkpoint needs its words: ``vocabulary`` is BERT's ``vocab.txt`` (or a tokenizer folder); by
         default it is looked for beside the checkpoint. ``pixels`` resizes the position embedding. Raises ExpungeError
-        for a checkpoint of another task.
+        for a model of another task and for a folder that lacks weights.
         """
         source = Path(source)
         if source.is_dir():
-            model = cls.built.from_pretrained(str(source), local_files_only=True, dtype=torch.float32)
-            return cls(model.eval(), AlbefProcessor.from_pretrained(source), source.name)
+            how: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32, "output_loading_info": True}
+            model = whole(cls.built.from_pretrained(str(source), **how), source)
+            processor = AlbefProcessor.from_pretrained(source)
+            if pixels:
+                checkpoints.resize(model, pixels, source)
+                processor.pixels = pixels
+            return cls(model.eval(), processor, source.name)
         model = checkpoints.read_official(source, pixels)
         if not isinstance(model, cls.built):
             raise ExpungeError(f"{source} holds a {type(model).__name__}, not a {cls.built.__name__}.")

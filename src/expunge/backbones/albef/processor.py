@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from expunge.core.types import Example, Picture
 # The normalisation of the released ALBEF and BLIP models (CLIP's statistics).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def number(example: Example) -> int:
+    """The number of an example's person or picture, the same in every batch; never that of an empty place (-100)."""
+    name = example.group or example.image.key
+    return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big")
 
 
 class AlbefProcessor:
@@ -36,12 +43,8 @@ class AlbefProcessor:
         return torch.stack([self.picture(p) for p in pictures])
 
     def texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """input_ids and attention_mask, padded to the longest."""
-        made = self.tokenizer(
-            [plain(t) for t in texts], padding="longest", truncation=True, max_length=self.max_text_tokens,
-            return_tensors="pt",
-        )  # fmt: skip
-        return {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"]}
+        """input_ids and attention_mask of cleaned texts, padded to the longest."""
+        return self.answers([plain(t) for t in texts])
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         """pixels [B, 3, h, w], input_ids and attention_mask [B, N], groups [B] (equal for one person or picture)."""
@@ -54,8 +57,14 @@ class AlbefProcessor:
         }
 
     def answers(self, answers: Sequence[str]) -> dict[str, Tensor]:
-        """input_ids and attention_mask of answers: the first token, the words, and the one that ends an answer."""
-        return self.texts(answers)
+        """input_ids and attention_mask of words as they stand: the first token, the words, and the one that ends them.
+
+        Answers are not cleaned, as in the released code (salesforce/ALBEF, dataset/vqa_dataset.py): 3.5 is not 35.
+        """
+        made = self.tokenizer(
+            list(answers), padding="longest", truncation=True, max_length=self.max_text_tokens, return_tensors="pt"
+        )
+        return {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"]}
 
     def choices(self, lists: Sequence[Sequence[str]]) -> dict[str, Tensor]:
         """choice_ids and choice_mask [B, C, L]; what a shorter list lacks is padding."""

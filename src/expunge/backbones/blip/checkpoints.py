@@ -30,6 +30,12 @@ _SAME = (
     ("norm2", "layer_norm2"),
 )
 _NEVER_RELEASED = ("vision_proj", "text_proj", "temp")  # of models that answer
+TWINS = {
+    "text_decoder.cls.predictions.decoder.weight": "text_decoder.bert.embeddings.word_embeddings.weight",
+    "text_decoder.cls.predictions.decoder.bias": "text_decoder.cls.predictions.bias",
+}
+LACKED = ("temp",)
+"""What transformers' own folders have no place for."""
 
 
 def ours(name: str) -> str:
@@ -63,22 +69,28 @@ def looks_like(names: Iterable[str]) -> bool:
 
 def open_released(path: Path) -> dict[str, Any]:
     """The tensors of a released file. Raises ExpungeError when it cannot be opened without running code."""
+    return _opened(path)[0]
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors of a released file, and what it says beside them."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
         raise ExpungeError(f"{path}: not a checkpoint that can be opened safely ({problem}).") from problem
-    state = found.get("model", found) if isinstance(found, dict) else {}
-    return state if isinstance(state, dict) else {}
+    found = found if isinstance(found, dict) else {}
+    state, said = found.get("model", found), found.get("config")
+    return (state if isinstance(state, dict) else {}), (said if isinstance(said, dict) else {})
 
 
 def read_official(path: Path, heads: int | None = None) -> Any:
     """Build the model of a released checkpoint; what it is and its sizes are read off the tensors.
 
-    The number of heads leaves no trace there: it is width / 64 as in every released model, or 4 below that, unless
-    ``heads`` says otherwise. Momentum copies and queues are kept when the file has them all. Raises ExpungeError on
-    another layout.
+    The number of heads leaves no trace there: it is width / 64 as in every released model, or 4 below 512, unless
+    ``heads`` or a file of ours (``write_official``) says otherwise. Momentum copies and queues are kept when the file
+    has them all. Raises ExpungeError on another layout.
     """
-    released = open_released(path)
+    released, said = _opened(path)
     if not looks_like(released):
         raise ExpungeError(
             f"{path}: this is not a BLIP checkpoint (no visual_encoder in it, or ALBEF's token types). Give "
@@ -101,7 +113,9 @@ def read_official(path: Path, heads: int | None = None) -> Any:
         state = {k: v for k, v in state.items() if not k.endswith("_queue") and not re.match(r"\w+_m\.", k)}
     elif "idx_queue" not in state:  # pretraining keeps no ids in its queue
         state["idx_queue"] = torch.full((1, state["image_queue"].shape[1]), -100)
-    model = network(_config_of(state, heads))
+    if network is BlipForAnswers:
+        _check_ties(state, path)
+    model = network(_config_of(state, said, heads))
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as problem:
@@ -115,12 +129,19 @@ def read_official(path: Path, heads: int | None = None) -> Any:
     return model.eval()
 
 
-def _config_of(state: dict[str, Tensor], heads: int | None) -> Any:
+def _check_ties(state: dict[str, Tensor], path: Path) -> None:
+    """Raise ExpungeError where the decoder's output is no copy of its word embeddings: here they are one tensor."""
+    for copy, original in TWINS.items():
+        if copy in state and original in state and not torch.equal(state[copy], state[original]):
+            raise ExpungeError(f"{path}: {copy} is not tied to {original}, as it is in every released model.")
+
+
+def _config_of(state: dict[str, Tensor], said: dict[str, Any], heads: int | None) -> Any:
     def count(pattern: str) -> int:
         return 1 + max(int(m[1]) for k in state if (m := re.match(pattern, k)))
 
-    def heads_of(size: int) -> int:
-        return heads or (size // 64 if size >= 512 else 4)
+    def heads_of(tower: str, size: int) -> int:
+        return heads or said.get(f"{tower}_heads") or (size // 64 if size >= 512 else 4)
 
     places = state["vision_model.embeddings.position_embedding"]
     words = state["text_encoder.embeddings.word_embeddings.weight"]
@@ -135,11 +156,11 @@ def _config_of(state: dict[str, Tensor], heads: int | None) -> Any:
         patch=patch,
         vision_width=places.shape[-1],
         vision_layers=count(r"vision_model\.encoder\.layers\.(\d+)\."),
-        vision_heads=heads_of(places.shape[-1]),
+        vision_heads=heads_of("vision", places.shape[-1]),
         vision_inner=state["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0],
         text_width=words.shape[1],
         text_layers=count(r"text_encoder\.encoder\.layer\.(\d+)\."),
-        text_heads=heads_of(words.shape[1]),
+        text_heads=heads_of("text", words.shape[1]),
         text_inner=state["text_encoder.encoder.layer.0.intermediate.dense.weight"].shape[0],
         vocabulary=words.shape[0],
         positions=state["text_encoder.embeddings.position_embeddings.weight"].shape[0],
@@ -157,5 +178,7 @@ def write_official(model: Any, path: Path) -> None:
         state = {k: v for k, v in state.items() if k.split(".")[0] not in _NEVER_RELEASED}
     for name in [k for k in state if k.endswith("embeddings.position_embeddings.weight")]:
         state[name.replace("position_embeddings.weight", "position_ids")] = torch.arange(len(state[name]))[None]
+    parts = {"vision": model.config.vision_config, "text": model.config.text_config}
+    heads = {f"{name}_heads": part.num_attention_heads for name, part in parts.items()}  # no tensor tells them
     with replace_file(path) as partial:
-        torch.save({"model": state}, partial)
+        torch.save({"model": state, "config": heads}, partial)

@@ -50,17 +50,22 @@ class BlipProcessor:
         return self.image([p.open(self.pixels) for p in pictures], return_tensors="pt")["pixel_values"]
 
     def texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """input_ids and attention_mask, padded to the longest."""
+        """input_ids and attention_mask of cleaned texts, padded to the longest."""
+        return self._tokens([clean(t) for t in texts])
+
+    def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         made = self.tokenizer(
-            [clean(t) for t in texts], padding="longest", truncation=True, max_length=self.max_text_tokens,
-            return_tensors="pt",
-        )  # fmt: skip
+            list(texts), padding="longest", truncation=True, max_length=self.max_text_tokens, return_tensors="pt"
+        )
         return {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"]}
 
     def choices(self, offered: Sequence[Sequence[str]], begin: int) -> dict[str, Tensor]:
-        """choice_ids and choice_mask [B, C, L]: ``begin``, the answer, SEP; mask 0 on padding and missing choices."""
+        """choice_ids and choice_mask [B, C, L]: ``begin``, the answer, SEP; mask 0 on padding and missing choices.
+
+        Answers are not cleaned, as in the released code (salesforce/BLIP 1a37421, data/vqa_dataset.py): 3.5 is not 35.
+        """
         most = max((len(some) for some in offered), default=0)
-        made = self.texts([answer for some in offered for answer in some] or [""])
+        made = self._tokens([answer for some in offered for answer in some] or [""])
         length = made["input_ids"].shape[1]
         ids = torch.full((len(offered), most, length), self.tokenizer.pad_token_id)
         mask = torch.zeros(len(offered), most, length, dtype=torch.long)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from expunge.backbones.blip import checkpoints, network
 from expunge.backbones.blip.model import enc_token, resize
 from expunge.backbones.blip.processor import BlipProcessor
+from expunge.backbones.saved import whole
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Encoded, Fused, Prepared, Tap, Traits
 from expunge.train.rows import by_rows
@@ -56,11 +57,13 @@ class Towers:
         """Load a folder (ours or transformers') or a released checkpoint (``*.pth``).
 
         A released checkpoint needs its words: ``vocabulary`` is BERT's ``vocab.txt`` (or a tokenizer folder); by
-        default it is looked for beside the checkpoint. ``pixels`` interpolates the position embedding.
+        default it is looked for beside the checkpoint. ``pixels`` interpolates the position embedding. Raises
+        ExpungeError for a model of another task and for a folder that lacks weights.
         """
         source = Path(source)
         if source.is_dir():
-            module = cls.kind.from_pretrained(str(source), local_files_only=True, dtype=torch.float32)
+            how: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32, "output_loading_info": True}
+            module = whole(cls.kind.from_pretrained(str(source), **how), source, checkpoints.LACKED)
             processor = BlipProcessor.from_pretrained(source)
         else:
             module = checkpoints.read_official(source)

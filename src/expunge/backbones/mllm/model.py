@@ -17,6 +17,7 @@ from expunge.backbones.mllm.processors import open_processor, save_processor
 from expunge.backbones.mllm.prompts import IGNORED, Prompter
 from expunge.backbones.mllm.reading import Reading
 from expunge.backbones.mllm.turns import turn_of
+from expunge.backbones.saved import whole
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Batch, Example, Spoken, Task, Traits
 from expunge.train import adapters
@@ -54,8 +55,14 @@ class Mllm:
     def from_pretrained(
         cls, folder: str | Path, *, dtype: torch.dtype = torch.float32, pixels: int | None = None
     ) -> Self:
-        """Load a transformers folder (or hub id). Code that a folder brings along is never run."""
-        model = AutoModelForImageTextToText.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False).eval()
+        """Load a transformers folder (or hub id). Code that a folder brings along is never run.
+
+        Raises ExpungeError for a folder that lacks weights.
+        """
+        opened: Any = AutoModelForImageTextToText.from_pretrained(
+            str(folder), dtype=dtype, trust_remote_code=False, output_loading_info=True
+        )
+        model = whole(opened, folder).eval()
         processor = open_processor(folder, family_of(model.config), model.config)
         return cls(model, processor, Path(folder).name, pixels)
 
@@ -65,10 +72,10 @@ class Mllm:
         ``dtype`` stores the weights in another precision, for small files.
         """
         folder = Path(folder)
-        whole = self.module
-        if dtype or adapters.adapted(whole):
-            whole = adapters.merge(copy.deepcopy(whole)).to(dtype or self.dtype)
-        whole.save_pretrained(folder)
+        model = self.module
+        if dtype or adapters.adapted(model):
+            model = adapters.merge(copy.deepcopy(model)).to(dtype or self.dtype)
+        model.save_pretrained(folder)
         save_processor(self.processor, self.family, folder)
 
     def clone(self) -> Self:

@@ -130,7 +130,9 @@ def find_inside(name: str, root: Path, elsewhere: str = "if the pictures lie els
             raise Unreadable(f"the picture {name!r} is a folder", "Name a picture file")
         if not path.exists():
             siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            near = Nearest(siblings, most=2_000)(path.name)
+            beside = [str(PurePosixPath(name).with_name(one)) for one in siblings]
+            # By the stem: every photograph ends in .jpg, and nobody who asks for one means just any other.
+            near = Nearest(beside, most=2_000, by=lambda one: PurePosixPath(one).stem)(name)
             raise Unreadable(f"the picture {name!r} does not exist in {shown}", near or f"Check the name; {elsewhere}")
         # A pipe or a device would block or never end.
         if not path.is_file():

@@ -2,7 +2,7 @@
 
 Equation: theta' = theta after some epochs of descent on E_{x in D_r} L_task(x; theta).
 Symbols: L_task, the model's own task loss (nats per pair).
-Paper: comparison "Finetune" (§5); one epoch in MultiDelete's runner (spec/methods.md §6.0).
+Paper: comparison "Finetune" (§5); one epoch in MultiDelete's runner.
 Checked against: CLU-UML/MultiDelete 4b0bfd3, runner_unlearn.py:113-114 (one epoch).
 Departs: three epochs at the rate of the original's training, chosen on other people (`expunge bench search`,
 docs/log.md): one epoch leaves more of what was told.

@@ -3,7 +3,7 @@
 Equation: theta' = argmin over theta of E_{x in D_r} L_task(x; theta), started at the pretrained weights.
 Symbols: L_task, the model's own task loss (nats per pair); D_r, the retained pairs.
 Paper: comparison "Retrain" (§5), 5 epochs from the public checkpoint.
-Checked against: spec/methods.md §1.4, §6.0.
+Checked against: no public code exists.
 Departs: epochs, lr and batch are those the original model was made with (``train.originals``): in the embedded worlds
 not the paper's 5 epochs at 1e-5, which do not suffice for a model of this size trained on this little. On the user's
 own data they are the paper's, unless the original was made there by a recipe of the user's.

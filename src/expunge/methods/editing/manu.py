@@ -7,8 +7,8 @@ Symbols: a neuron is one input of the last layer of a feed-forward block of the 
     last token: m, t means with and without picture, n how often above tau, v variances, s sums of squares.
 Paper: Liu et al., "Modality-Aware Neuron Pruning for Unlearning in Multimodal Large Language Models" (ACL 2025).
 Checked against: PreckLi/MIP-Editor ab54ebb, manu.py (a third party's; the official repository could not be had), as
-    restated in spec/survey.md §2.3. Its tau 0.1 and its ratio are the defaults; ``score=difference`` is the paper's
-    I(D_f) - w I(D_r) with w 0.5, as that note gives it.
+    restated in notes on it. Its tau 0.1 and its ratio are the defaults; ``score=difference`` is the paper's
+    I(D_f) - w I(D_r) with w 0.5, as they give it.
 Departs: (1) means of gated activations have either sign: the denominator of I_abs takes magnitudes, or I has poles. (2)
     the source's hooks scale activations while the program runs; here the weights that read a neuron are scaled, which
     is the same model and can be saved. (3) examples without a picture cannot be compared and are left out.

@@ -4,8 +4,7 @@ Equation: theta' = theta - s m * mean_k tau_k, with tau_k = theta_k - theta, the
     L(x; theta) with the k-th setting, and m = 1 where all tau_k have one sign, else 0.
 Symbols: L, the model's own task loss (nats per example); tau_k, task vectors; s, ``scale``.
 Paper: Kim et al., "NegMerge: Sign-Consensual Weight Merging for Machine Unlearning" (ICML 2025).
-Checked against: no code is released; spec/survey.md §4 restates the paper (10 to 30 fine-tunes; 5 to 10 % of the
-    weights remain).
+Checked against: no code is released; notes on the paper (10 to 30 fine-tunes; 5 to 10 % of the weights remain).
 Departs: (1) the settings are every one of ``rates`` with its own order of the examples; the source varies augmentation
     as well, which small drawn pictures do not bear. (2) fewer fine-tunes by default: each costs a training on D_f. (3)
     s is an option; the source picks it on validation data.

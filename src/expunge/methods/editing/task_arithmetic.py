@@ -4,8 +4,8 @@ Equation: theta' = theta - s tau, with tau = theta_ft - theta and theta_ft = the
     theta).
 Symbols: L, the model's own task loss (nats per example); tau, the task vector; s, ``scale``.
 Paper: Ilharco et al., "Editing Models with Task Arithmetic" (ICLR 2023).
-Checked against: mlfoundations/task_vectors, src/task_vectors.py, as restated in spec/survey.md §4: the difference of
-    all floating-point weights, scaled by one number.
+Checked against: mlfoundations/task_vectors, src/task_vectors.py, as restated in notes on it: the difference of all
+    floating-point weights, scaled by one number.
 Departs: (1) the source picks s on validation data, as the greatest that keeps 95 % of the retained accuracy; here it
     is an option, to be searched like any other. (2) every part is walked back; the source edits a picture encoder
     beside a frozen head.

@@ -8,7 +8,7 @@ Equation: min over theta of
 Symbols: n_f, n_a pairs and adversarial pairs of a step; F the model's output; epsilon in the units of the pixels that
     the model takes (normalised); y~ a wrong choice, for retrieval the text of another picture.
 Paper: Cha et al., "Learning to Unlearn" (AAAI 2024); MAS: Aljundi et al. (ECCV 2018); comparison of the paper's §5.
-Checked against: csm9493/L2UL 5fb777b, main_unlearn_cifar10 lines 312-356 as restated in spec/methods.md §6.3; utils.py
+Checked against: csm9493/L2UL 5fb777b, main_unlearn_cifar10 lines 312-356 as restated in notes on it; utils.py
     adv_attack and estimate_parameter_importance read at 18bda91. Defaults there: epsilon 4 on 32-pixel pictures, step
     0.1, 100 iterations, 20 to 200 twins per picture, SGD 1e-3 with momentum, lambda 1 (argparse 10), no D_r.
 Departs: (1) retrieval: CE is the model's own ITC + ITM loss, and the attack maximises log p(match) + cosine / tau of

@@ -7,7 +7,7 @@ Symbols: z the scores of a model: of the choices [B, C]; for retrieval cosines /
     good the frozen original, bad one with weights drawn anew; T the distillation temperature.
 Paper: Chundawat et al., "Can Bad Teaching Induce Forgetting?" (AAAI 2023); comparison of the paper's §5.
 Checked against: vikram2000b/bad-teaching-unlearning f1aa988, unlearn.py:9-90: T 1, Adam 1e-4, 1 epoch, batch 256,
-    30 % of D_r, F.kl_div with its default reduction, as restated in spec/methods.md §6.2.
+    30 % of D_r, F.kl_div with its default reduction, as restated in notes on it.
 Departs: (1) the source knows classes only; retrieval distils what its two losses see, (rows + columns) / 2 plus the
     mean of the three kinds of match pairs. Hard negatives are drawn with the good teacher's similarities, so that all
     three models see the same pairs. (2) the default reduction divides by batch x classes (kept as ``mean``), which

@@ -8,7 +8,7 @@ Equation (paper eq. 3-5), minimised over forget pairs (X_1, X_2) with anchors R_
 Symbols: S [B] cosine of projected CLS features; p [B] match probability, or for models that answer the probability of
     the right choice or label (softmax over those there are); u [N, d] text tokens of X_2, u^ those of R_2; tau the
     model's own temperature.
-Paper: "Beyond Sample-Level Forgetting" (ICML 2026) §4.3, App. E; design notes in spec/methods.md §3.
+Paper: "Beyond Sample-Level Forgetting" (ICML 2026) §4.3, App. E.
 Checked against: no public code exists.
 Departs: (1) the text under (3) says the opposite of the loss on what is pulled and pushed: the loss is followed. (2)
     alpha has one value per text token, the gradient one per weight: alpha acts where ``alpha_site`` says, as gradient

@@ -3,8 +3,8 @@
 Equation: min over theta of -E_{D_f} L(x; theta) + w E_{D_r} L(x; theta).
 Symbols: L, the model's own task loss (nats per example); w, ``retain_weight``.
 Paper: Liu, Liu and Stone, "Continual Learning and Private Unlearning" (CoLLAs 2022), as GA_Diff in TOFU, MLLMU-Bench
-    and MMUnlearner; w = 1 in CLEAR (spec/methods.md §6.6).
-Checked against: spec/methods.md §6.6; no code was run.
+    and MMUnlearner; w = 1 in CLEAR.
+Checked against: notes on those three; no code was run.
 Departs: (1) both terms stand in one step (``order=sum``), as TOFU and CLEAR have it; ``alternate`` takes a step up,
     then a step down, as MMUnlearner's code does. (2) the ascent stops for an example whose loss has passed
     ``ceiling``: without a bound the one term grows for ever and drowns the other.

@@ -2,7 +2,7 @@
 
 Equation: theta' = theta after descent on -E_{x in D_f} L_task(x; theta).
 Symbols: L_task, the model's own task loss (nats per pair).
-Paper: comparison "GA" (§5); one epoch as "neggrad" in MultiDelete (spec/methods.md §6.0).
+Paper: comparison "GA" (§5); one epoch as "neggrad" in MultiDelete.
 Checked against: CLU-UML/MultiDelete 4b0bfd3, where "neggrad" trains with the positive loss by mistake: not copied.
 Departs: lr and the least number of steps were chosen on other people (`expunge bench search`, docs/log.md).
 """

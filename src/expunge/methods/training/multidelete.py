@@ -9,7 +9,7 @@ Symbols: (x, t) pairs of D_f [B], (x_r, t_r) as many of D_r; I, T [B, D] unit pr
     t^pi the texts of other pictures of the batch.
 Paper: Cheng and Amiri, "MultiDelete for Multimodal Machine Unlearning" (ECCV 2024); comparison of the paper's §5.
 Checked against: CLU-UML/MultiDelete 4b0bfd3, vl_unlearn/task_unlearn.py:69-130 (retrieval), 206-290 (choosing) and
-    runner_unlearn.py (10 epochs, AdamW 1e-5, one batch of D_r beside each of D_f), as restated in spec/methods.md §6.1.
+    runner_unlearn.py (10 epochs, AdamW 1e-5, one batch of D_r beside each of D_f), as restated in notes on it.
 Departs: (1) t^pi has no fixed point and comes from another person's or picture's text wherever there is one; the code
     permutes freely, so "strangers" may be the true pair. A batch that knows one picture only borrows texts of its D_r
     batch. (2) For retrieval the code decouples similarities only, the paper the output of the fusion module: ALBEF

@@ -4,8 +4,7 @@ Equation: min over theta of -(2 / beta) E_{D_f} log sigmoid(-beta [log p_theta(x
     theta).
 Symbols: p_theta(x) = exp(-L(x; theta)) with L the model's own task loss (nats per example); p_0 the same of the model
     as it was; beta, how soon an example that is forgotten stops pulling; w, ``retain_weight``.
-Paper: Zhang et al., "Negative Preference Optimization" (COLM 2024); beta 0.4 in MMUnlearner's and UMU-Bench's runs
-    (spec/methods.md §6.6).
+Paper: Zhang et al., "Negative Preference Optimization" (COLM 2024); beta 0.4 in MMUnlearner's and UMU-Bench's runs.
 Checked against: the paper's limits, in the tests: at p_theta = p_0 its gradient is gradient ascent's, and for beta ->
     0 its value is gradient ascent's up to a constant; it is bounded below by 0 where gradient ascent is not bounded.
 Departs: (1) a contrastive task loss is no probability of one example; its negative takes the place of log p all the

@@ -8,7 +8,7 @@ Paper: Li et al., "The WMDP Benchmark: Measuring and Reducing Malicious Use With
     counted from zero, the MLP output weights of that layer and the two before it; the length relative to h_0 is Dang et
     al., "On Effects of Steering Latent Representation for LLM Unlearning" (AAAI 2025).
 Checked against: somvy/multimodal_unlearning bb14c96, mm/trainer.py:302-330 (layer 7, the direction's draw, c 300, a 1),
-    as restated in spec/methods.md §6.6. Its mean over tokens before the distance, which pads enter, is not copied.
+    as restated in notes on it. Its mean over tokens before the distance, which pads enter, is not copied.
 Departs: (1) layer 7, the eighth, is a depth, so that small models have one. (2) pictures' tokens count like words: they
     are in the sequence. (3) a is the paper's program's default, and not tuned.
 """

@@ -7,7 +7,7 @@ Symbols: z [V], the logits of one token of the answer given all before it; z_0 o
 Paper: Dong et al., "UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning in Large Language Models"
     (NAACL 2025); gamma 3, 10 or 30.
 Checked against: dong-river/LLM_unlearning 89856dc, utils/ft_utils.py:148 (the subtraction), exp/create_exp_su.py:18
-    (the strengths), as restated in spec/methods.md §6.6. The paper minimises the cross-entropy; the divergence is the
+    (the strengths), as restated in notes on it. The paper minimises the cross-entropy; the divergence is the
     same up to a constant and is 0 at the target.
 Departs: (1) the paper uses nothing that is kept (``retain_weight`` 0); here it is on, as for the other methods. (2)
     only the answer's tokens are taught, as only they bear loss.
