@@ -259,13 +259,14 @@ def evaluate(run: str | Path, against: str | None = None, progress: Progress | N
     folder = open_run(run)
     spec, record = folder.spec(), folder.record()
     scenario = Scenario.of(spec, progress or Silent(), record.about)
-    if (held := against or spec.against) and held != "retrain":
-        retrained_scores(held, scenario.about())  # before anything is measured
+    against = against or spec.against
+    if against and against != "retrain":
+        retrained_scores(against, scenario.about())  # before anything is measured
     work = scenario.run(None)
     assessment = scenario.assessment()
     assessment.add("before", scenario.original(), work)
     assessment.add("after", load_model(folder.model), work)
-    _add_oracle(assessment, scenario, against or spec.against, work)
+    _add_oracle(assessment, scenario, against, work)
     record.scores = {stage: dict(found) for stage, found in assessment.scores.items()}
     record.truth = dict(assessment.truth)
     oracle = record.scores.get("oracle")

@@ -98,6 +98,7 @@ def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: s
     rows = [(label, one) for label, one in rows if one is not None and finite(one.value)]
     if not rows:
         return ""
+    digits = 2 if distances else 1  # as in the table
     with matplotlib.rc_context(_STYLE):
         figure, axes = _canvas(0.5 + 0.2 * len(rows), left=0.33, right=0.88)
         for y, (_, one) in enumerate(rows):
@@ -105,7 +106,7 @@ def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: s
                 ends = [max(one.low, 0.0), one.high if distances else min(one.high, 100.0)]
                 axes.plot(ends, [y, y], color=AFTER, linewidth=1.6, solid_capstyle="butt", zorder=2)
             axes.scatter([one.value], [y], s=22, c=AFTER, linewidths=0, zorder=3)
-            told = number(one.value, 2 if distances else 1)  # as in the table
+            told = number(one.value, digits)
             axes.text(1.03, y, told, va="center", ha="left", size=8.2, transform=axes.get_yaxis_transform())
         if reference is not None and finite(reference.value):
             axes.axvline(reference.value, color=ORACLE, linewidth=1.3, linestyle=(0, (3, 2)), zorder=1)
@@ -116,7 +117,7 @@ def methods(rows: Sequence[tuple[str, Any]], reference: Any, name: str, title: s
         axes.xaxis.grid(True)
         axes.locator_params(axis="x", nbins=4)
         axes.spines[["left", "bottom"]].set_visible(False)
-        spoken = ", ".join(f"{label} {number(one.value, 2 if distances else 1)}" for label, one in rows)
+        spoken = ", ".join(f"{label} {number(one.value, digits)}" for label, one in rows)
         return _svg(figure, name, f"{title}: {spoken}.")
 
 

@@ -161,7 +161,8 @@ def _fault(value: dict[str, Any], asked: list[By]) -> Fault | None:
         return Fault(f"holds {' and '.join(map(repr, asked))}" if asked else "names nobody", _ONE_OF)
     judge = unsound if asked[0] in ("text", "picture") else unsound_name
     if wrong := judge(value[asked[0]]):
-        return Fault(f"{asked[0]!r} {wrong}", "Give a string" if "string" in wrong else "Mend it, or drop the line")
+        is_text = isinstance(value[asked[0]], str)
+        return Fault(f"{asked[0]!r} {wrong}", "Mend it, or drop the line" if is_text else "Give a string")
     if not isinstance(reason := value.get("reason", ""), str):
         return Fault(f"'reason' is {kind_of(reason)}, not a string", "Give a string")
     if reason.strip() and (wrong := unsound(reason)):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from expunge.core.text import plain
 from expunge.core.types import Example, Picture
+from expunge.train.pairs import owner
 
 # The normalisation of the released ALBEF and BLIP models (CLIP's statistics).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -22,8 +23,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 def number(example: Example) -> int:
     """The number of an example's person or picture, the same in every batch; never that of an empty place (-100)."""
-    name = example.group or example.image.key
-    return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big")
+    return int.from_bytes(blake2b(owner(example).encode(), digest_size=7).digest(), "big")
 
 
 class AlbefProcessor:
@@ -48,7 +48,7 @@ class AlbefProcessor:
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         """pixels [B, 3, h, w], input_ids and attention_mask [B, N], groups [B] (equal for one person or picture)."""
-        names = [e.group or e.image.key for e in examples]
+        names = [owner(e) for e in examples]
         numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
         return {
             "pixels": self.pictures([e.image for e in examples]),

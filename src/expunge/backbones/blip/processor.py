@@ -15,6 +15,7 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 from expunge.backbones.saved import need_words
 from expunge.core.errors import ExpungeError
 from expunge.core.types import Example, Picture
+from expunge.train.pairs import owner
 
 DEC, ENC = "[DEC]", "[ENC]"
 _DROPPED = re.compile(r"[.!\"()*#:;~]")
@@ -79,7 +80,7 @@ class BlipProcessor:
 
     def collate(self, examples: Sequence[Example], texts: Sequence[str]) -> dict[str, Tensor]:
         """pixels [B, 3, h, w], input_ids and attention_mask [B, N], groups [B] (equal for one person or picture)."""
-        names = [e.group or e.image.key for e in examples]
+        names = [owner(e) for e in examples]
         numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
         return {
             "pixels": self.pictures([e.image for e in examples]),
